@@ -1,0 +1,35 @@
+# Installation: library, headers, CMake package, pkg-config file, tool.
+include(CMakePackageConfigHelpers)
+
+set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/rawcache)
+install(TARGETS rawcache EXPORT rawcache_targets FILE_SET HEADERS)
+install(EXPORT rawcache_targets NAMESPACE rawcache:: FILE rawcacheTargets.cmake
+        DESTINATION ${package_dir})
+if(RAWCACHE_BUILD_CLI)
+  install(TARGETS rawcache_cli)
+endif()
+install(FILES LICENSE TYPE DOC)
+
+# Before 1.0 a new minor version may change the interface.
+write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/rawcacheConfigVersion.cmake
+    COMPATIBILITY SameMinorVersion)
+# Who links the static library also links what it uses.
+set(rawcache_needs_liburing OFF)
+set(rawcache_pc_requires "")
+if(RAWCACHE_WITH_URING AND NOT BUILD_SHARED_LIBS)
+  set(rawcache_needs_liburing ON)
+  set(rawcache_pc_requires liburing)
+  install(FILES cmake/FindLiburing.cmake DESTINATION ${package_dir})
+endif()
+configure_package_config_file(cmake/rawcacheConfig.cmake.in
+    ${CMAKE_CURRENT_BINARY_DIR}/rawcacheConfig.cmake INSTALL_DESTINATION ${package_dir})
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/rawcacheConfig.cmake
+              ${CMAKE_CURRENT_BINARY_DIR}/rawcacheConfigVersion.cmake
+        DESTINATION ${package_dir})
+
+# Paths relative to the file itself, so that the installed tree can be moved.
+cmake_path(RELATIVE_PATH CMAKE_INSTALL_FULL_INCLUDEDIR
+    BASE_DIRECTORY ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig OUTPUT_VARIABLE rawcache_pc_include)
+configure_file(cmake/rawcache.pc.in ${CMAKE_CURRENT_BINARY_DIR}/rawcache.pc @ONLY)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/rawcache.pc
+        DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

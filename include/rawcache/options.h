@@ -1,0 +1,87 @@
+// Options: every limit and choice of a cache, with its unit and default.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <type_traits>
+
+#include "rawcache/disk.h"
+
+namespace rawcache {
+
+inline namespace literals {
+constexpr std::uint64_t operator""_KiB(unsigned long long n) { return n << 10; }
+constexpr std::uint64_t operator""_MiB(unsigned long long n) { return n << 20; }
+constexpr std::uint64_t operator""_GiB(unsigned long long n) { return n << 30; }
+constexpr std::uint64_t operator""_TiB(unsigned long long n) { return n << 40; }
+}  // namespace literals
+
+/// Longest key, in bytes.
+inline constexpr std::size_t kKeyBytesMax = 8192;
+
+/// What is fixed when a cache is formatted and kept in its superblock.
+struct FormatOptions {
+  /// Bytes used. 0: all of a block device or existing file. Rounded down to whole segments.
+  std::uint64_t capacity = 0;
+  /// Unit of writing, bytes: a power of two from 512 to 65536, a multiple of the device's own.
+  std::uint32_t block_bytes = 4096;
+  /// What eviction frees at once, bytes; a multiple of block_bytes, at most 64 MiB. An entry never
+  /// spans segments, so this bounds the value size. 0: capacity / 256, at most 64 MiB.
+  std::uint64_t segment_bytes = 0;
+  /// Entries to make room for, in the index and in the checkpoints. Beyond it (and a reserve of a
+  /// quarter) the oldest segment is evicted early, counted as evicted_index_full. 0: capacity /
+  /// 512, which costs 3 % of the capacity for checkpoints.
+  std::uint64_t expected_entries = 0;
+};
+
+/// What a cache does with its memory, time and threads; may differ at every open.
+struct Options {
+  /// Used only if the cache is made by this open; else 0 or the same as when it was formatted.
+  FormatOptions format;
+
+  /// Make a cache (a file of format.capacity bytes) if nothing exists at the path. What exists is
+  /// never formatted by open.
+  bool create_if_missing = false;
+  /// If no checkpoint is valid: rebuild the index from the log, keeping only what provably is the
+  /// newest. Without it open fails with checkpoint_lost.
+  bool rebuild_if_checkpoint_lost = false;
+  /// If not empty: the cache's id (32 hex digits, see CacheInfo::id) must be this one.
+  std::string expected_id;
+  /// Opens a device that has grown since it was formatted; the added space stays unused.
+  bool accept_grown = false;
+
+  /// A flush is due when this many operations are buffered ...
+  std::uint32_t max_operations = 32;
+  /// ... or this many bytes. Two buffers of this size are held: one filling, one being written.
+  std::uint64_t max_buffer_bytes = 4_MiB;
+  /// Memory for reading, bytes; values in callers' hands are leases on it, and as much again may be
+  /// taken from the heap when leases hold most of it.
+  std::uint64_t read_buffer_bytes = 64_MiB;
+  /// Reads closer together than this are merged into one, bytes (at most 64 KiB).
+  std::uint32_t read_gap_bytes = 16384;
+
+  /// Life of entries stored without a TTL of their own; zero: they do not expire.
+  std::chrono::seconds default_ttl{0};
+
+  /// A thread of the cache's own that writes checkpoints off the callers' path. Without it call
+  /// maintain() now and then; what cannot wait is done by the call that needs it.
+  bool maintenance_thread = true;
+
+  IoEngine engine = IoEngine::automatic;
+  DirectIo direct = DirectIo::automatic;
+
+  /// Wall clock, seconds of Unix time, read once per call. Empty: the system's. For tests.
+  std::function<std::int64_t()> now;
+};
+
+/// How a single entry is stored.
+struct StoreOptions {
+  /// Life of the entry in whole seconds; zero: Options::default_ttl; negative: never expires.
+  std::chrono::seconds ttl{0};
+};
+static_assert(std::is_trivially_destructible_v<StoreOptions>);
+
+}  // namespace rawcache

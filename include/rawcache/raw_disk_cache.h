@@ -1,0 +1,185 @@
+// RawDiskCache: key -> value entries on a raw disk, written and read in large batches.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "rawcache/disk.h"
+#include "rawcache/options.h"
+#include "rawcache/result.h"
+#include "rawcache/stats.h"
+#include "rawcache/value.h"
+
+namespace rawcache {
+
+/// What `inspect` finds on a device, without opening it as a cache and without writing.
+struct CacheInfo {
+  std::string id;  ///< 32 hex digits, made when formatted
+  std::uint32_t format_version = 0;
+  std::uint64_t device_bytes = 0;
+  std::uint64_t capacity_bytes = 0;
+  std::uint32_t block_bytes = 0;
+  std::uint64_t segment_bytes = 0;
+  std::uint64_t segments = 0;
+  std::uint64_t entries_max = 0;
+  std::uint64_t value_bytes_max = 0;
+  std::uint32_t entry_alignment = 0;        ///< bytes
+  std::uint64_t checkpoint_area_bytes = 0;  ///< of each of the two
+  bool checkpoint_valid = false;
+  std::uint64_t checkpoint_generation = 0;
+  std::uint64_t checkpoint_entries = 0;
+  std::uint64_t next_sequence = 0;  ///< as of the checkpoint
+  std::string engine;
+  bool direct = false;
+  std::string fallback_reason;
+};
+
+/// One thing that `verify` found wrong.
+struct Damage {
+  std::uint64_t offset = 0;  ///< bytes from the start of the device
+  std::uint64_t size = 0;    ///< bytes
+  std::string what;          ///< for people
+  std::string key;           ///< the entry's key, if it is known
+};
+
+struct VerifyReport {
+  std::uint64_t entries = 0;  ///< live entries read and checked
+  std::uint64_t bytes_read = 0;
+  std::uint64_t batches = 0;       ///< batches found in the log
+  std::uint64_t damage_count = 0;  ///< all damage found
+  std::vector<Damage> damage;      ///< the first kVerifyDamageMax of it
+};
+inline constexpr std::size_t kVerifyDamageMax = 1000;
+
+/// Told to for_each_key.
+struct KeyInfo {
+  std::string_view key;
+  std::uint64_t value_bytes = 0;
+  std::uint64_t sequence = 0;
+  std::uint32_t expires_at = 0;  ///< Unix time, seconds; 0: never
+};
+
+/// A cache of key -> value entries on one disk.
+///
+/// Threads: every function may be called from any thread at any time, but move, destruction and
+/// close want the caller to be the only one. Order: of two writes of one key the later call wins,
+/// however they came. Visibility: what a call has stored or removed is seen by every thread at
+/// once. Durability: a `store`, `remove` or `flush_writes` that returned ok has made itself and
+/// everything called before it durable. Whatever was flushed together survives a crash together or
+/// not at all. A cache forgets: entries are evicted, oldest first, when space is needed; stats()
+/// counts them. Keys: 1 to kKeyBytesMax bytes, any bytes. Values: 0 to value_bytes_max() bytes.
+class RawDiskCache {
+ public:
+  /// Opens the cache at `path` (a block device or a file) and recovers it.
+  /// Errors: those of open_disk; invalid_options, not_a_cache, unsupported_version,
+  /// superblock_damaged, checkpoint_lost, device_shrunk, device_grown, wrong_device,
+  /// geometry_mismatch, capacity_too_small, out_of_memory, io_error. On error nothing was changed,
+  /// except that create_if_missing may leave a new file.
+  static Result<RawDiskCache> open(std::string_view path, Options options = {});
+  /// The same on a disk of the caller's, which must have been formatted.
+  static Result<RawDiskCache> open(std::unique_ptr<Disk> disk, Options options = {});
+
+  RawDiskCache(RawDiskCache&&) noexcept;
+  RawDiskCache& operator=(RawDiskCache&&) noexcept;
+  /// Closes; errors are lost, call close() to see them.
+  ~RawDiskCache();
+
+  /// Stores durably: one write and one sync, shared with concurrent callers.
+  /// On return ok: readable, and durable with everything called before.
+  /// On error: the previous value of the key, if any, is in place; the new one is gone (after a
+  /// crash either may be found). Errors: key_empty, key_too_long, value_too_large, io_error,
+  /// sync_failed, no_space, buffer_full, out_of_memory, closed.
+  Result<void> store(std::string_view key, std::span<const std::byte> value,
+                     StoreOptions options = {});
+  Result<void> store(std::string_view key, std::string_view value, StoreOptions options = {});
+
+  /// Stores into the write buffer. On return ok: readable; durable after the next flush:
+  /// flush_writes, store, remove, close, or automatic when Options::max_operations or
+  /// max_buffer_bytes is reached. Errors: as store; flush_failed: accepted and readable, but a
+  /// flush failed, nothing is lost and the next flush writes it again; buffer_full: not accepted.
+  Result<void> store_buffered(std::string_view key, std::span<const std::byte> value,
+                              StoreOptions options = {});
+  Result<void> store_buffered(std::string_view key, std::string_view value,
+                              StoreOptions options = {});
+
+  /// Makes everything buffered durable, also what is already on its way to the device. Returns how
+  /// many operations became durable by it. Errors: io_error, sync_failed, no_space; then everything
+  /// is still buffered and the next flush writes all of it again.
+  Result<std::uint64_t> flush_writes();
+
+  /// The value of `key`. Errors: not_found; io_error; key_empty, key_too_long; out_of_memory;
+  /// closed. One read of the device at most, none if the value is still buffered.
+  Result<Value> lookup(std::string_view key);
+
+  /// One result per key, in the order of the keys, duplicates included; errors as lookup, per key.
+  /// Reads that lie close together are merged, all reads are in flight together.
+  std::vector<Result<Value>> lookup_batch(std::span<const std::string_view> keys);
+  std::vector<Result<Value>> lookup_batch(std::span<const std::string> keys);
+
+  /// Removes durably; ok also if there was nothing to remove. Cost, durability, errors: as store.
+  Result<void> remove(std::string_view key);
+  /// Removes at once for readers, durably with the next flush. Errors: as store_buffered.
+  Result<void> remove_buffered(std::string_view key);
+
+  /// Whether lookup would find the key now. Reads like lookup, but counts neither hit nor miss.
+  Result<bool> contains(std::string_view key);
+
+  /// Removes everything, durably and at once. Errors: io_error, sync_failed: then nothing was
+  /// removed, or after a crash everything.
+  Result<void> clear();
+
+  /// Calls `each` for every entry that is in the cache during the whole call, in no order; entries
+  /// stored or removed meanwhile may or may not be seen. `each` returns false to stop, and may call
+  /// the cache. Reads the whole content. Unreadable and expired entries are left out. Errors:
+  /// io_error.
+  Result<void> for_each_key(const std::function<bool(const KeyInfo&)>& each);
+
+  /// Does what is due: writes a checkpoint when the log has grown enough. For caches without
+  /// maintenance_thread. Errors: io_error, sync_failed; harmless, the next call tries again.
+  Result<void> maintain();
+
+  /// Counters and gauges. Cheap: a few microseconds.
+  Stats stats() const;
+
+  /// Largest value that fits beside a key of `key_bytes` bytes, bytes.
+  std::uint64_t value_bytes_max(std::size_t key_bytes = 0) const;
+
+  /// Flushes, writes a checkpoint and releases the device. Later calls return Errc::closed. Values
+  /// stay valid. Errors: those of flush_writes; the device is released all the same.
+  Result<void> close();
+
+  // For tools.
+
+  /// Makes an empty cache on the device or file; everything on it is lost. A file that does not
+  /// exist is created with options.capacity bytes. Fails with already_exists if the path holds a
+  /// cache, or a known file system or partition table, unless `overwrite`. Errors: those of
+  /// open_disk; invalid_options, capacity_too_small, io_error.
+  static Result<CacheInfo> format(std::string_view path, const FormatOptions& options = {},
+                                  bool overwrite = false);
+  /// The same on a disk of the caller's; overwrites without asking.
+  static Result<CacheInfo> format(Disk& disk, const FormatOptions& options = {});
+
+  /// Reads what the cache at the path is. Writes nothing and takes no lock.
+  static Result<CacheInfo> inspect(std::string_view path);
+  static Result<CacheInfo> inspect(Disk& disk);
+
+  /// Reads and checks everything: superblocks, checkpoints, every batch and every live entry.
+  /// Writes nothing. `progress` is told bytes done and bytes in all. Fails only if the cache cannot
+  /// be read at all; damage is in the report.
+  using Progress = std::function<void(std::uint64_t done, std::uint64_t all)>;
+  static Result<VerifyReport> verify(std::string_view path, const Progress& progress = {});
+  static Result<VerifyReport> verify(Disk& disk, const Progress& progress = {});
+
+ private:
+  class Impl;
+  explicit RawDiskCache(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace rawcache

@@ -1,0 +1,104 @@
+// Stats: a snapshot of everything a cache counts.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace rawcache {
+
+/// Latencies of one kind of call, in nanoseconds, from a histogram with at most 6 % error.
+struct LatencyStats {
+  std::uint64_t count = 0;
+  std::uint64_t mean_ns = 0, p50_ns = 0, p99_ns = 0, p999_ns = 0, max_ns = 0;
+};
+
+/// Counters run from open; gauges are of the moment. A snapshot is consistent per field, not across
+/// fields, while other threads work.
+struct Stats {
+  // Content.
+  std::uint64_t entries = 0;      ///< index slots in use
+  std::uint64_t entries_max = 0;  ///< room for entries, fixed when formatted
+  std::uint64_t index_bytes = 0;  ///< memory of the index, allocator overhead included
+  double index_load = 0;          ///< entries / slots
+  std::uint64_t capacity_bytes = 0;
+  std::uint64_t block_bytes = 0;
+  std::uint64_t segment_bytes = 0;
+  std::uint64_t segments = 0, segments_free = 0;
+  std::uint64_t blocks_used = 0;  ///< in segments that hold entries
+  std::uint64_t blocks_free = 0;
+  /// Bytes that are appended to the log, at least, between the storing of an entry and its
+  /// eviction.
+  std::uint64_t eviction_distance_bytes = 0;
+
+  // Write buffer.
+  std::uint64_t pending_writes = 0;       ///< operations buffered and not yet handed to the device
+  std::uint64_t in_flight_writes = 0;     ///< operations handed to the device and not yet durable
+  std::uint64_t buffered_bytes = 0;       ///< bytes of the pending operations
+  std::uint64_t buffer_bytes_max = 0;     ///< the limit they run up to
+  double buffer_utilisation = 0;          ///< buffered_bytes / buffer_bytes_max
+  std::uint64_t buffer_memory_bytes = 0;  ///< memory of all write buffers
+
+  // Flushes.
+  std::uint64_t flushes = 0;         ///< batches made durable
+  std::uint64_t flushed_writes = 0;  ///< operations made durable
+  std::uint64_t flush_failures = 0;
+  double average_batch_operations = 0;
+  double flushes_per_second = 0;  ///< since open
+
+  // Calls.
+  std::uint64_t stores = 0;           ///< store, remove
+  std::uint64_t buffered_stores = 0;  ///< store_buffered, remove_buffered
+  std::uint64_t lookups = 0;          ///< keys asked for, single and in batches
+  std::uint64_t batches = 0;          ///< lookup_batch calls
+  std::uint64_t hits = 0, misses = 0;
+  std::uint64_t removes = 0;
+  double hit_ratio() const { return lookups == 0 ? 0.0 : double(hits) / double(lookups); }
+
+  // What left the cache, by cause.
+  std::uint64_t evicted = 0;  ///< with a reclaimed segment
+  std::uint64_t evicted_index_full =
+      0;                          ///< with a segment reclaimed early because the index was full
+  std::uint64_t expired = 0;      ///< found past their time
+  std::uint64_t collisions = 0;   ///< looked up and found to be another key of the same index tag
+  std::uint64_t corruptions = 0;  ///< looked up and found unreadable
+  std::uint64_t withdrawn = 0;    ///< direct stores and removes that failed
+
+  // Bytes.
+  std::uint64_t user_bytes_stored = 0;  ///< keys and values given to store and store_buffered
+  std::uint64_t user_bytes_read = 0;    ///< values handed out
+  std::uint64_t device_reads = 0, device_read_bytes = 0;
+  std::uint64_t device_writes = 0, device_written_bytes = 0;
+  std::uint64_t device_syncs = 0;
+  /// Bytes written to the device per byte stored.
+  double write_amplification() const {
+    return user_bytes_stored == 0 ? 0.0 : double(device_written_bytes) / double(user_bytes_stored);
+  }
+  std::uint64_t read_buffer_bytes = 0;         ///< memory for reading
+  std::uint64_t read_buffer_leased_bytes = 0;  ///< of it in callers' hands or in use
+  std::uint64_t value_heap_bytes = 0;          ///< values copied to the heap, in callers' hands
+
+  // Latencies.
+  LatencyStats store_latency;  ///< store and remove, one call
+  LatencyStats
+      store_buffered_latency;   ///< one call, flushes that it triggers included; 1 in 16 measured
+  LatencyStats lookup_latency;  ///< one lookup
+  LatencyStats lookup_batch_latency;  ///< one lookup_batch call
+  LatencyStats flush_latency;         ///< one flush
+
+  // Checkpoints and recovery.
+  std::uint64_t checkpoints = 0, checkpoint_failures = 0;
+  std::uint64_t recovery_ns = 0;             ///< time that open took to rebuild the index
+  std::uint64_t recovery_read_bytes = 0;     ///< all bytes read by open
+  std::uint64_t recovery_payload_bytes = 0;  ///< of them in segments scanned block by block
+  std::uint64_t recovery_batches_replayed = 0;
+  std::uint64_t recovery_entries_replayed = 0;
+  std::uint64_t recovery_segments_by_footer = 0;  ///< replayed from their footer alone
+  std::uint64_t recovery_segments_scanned = 0;
+
+  // Engine and modes really in use.
+  std::string engine;           ///< "io_uring", "posix", ...
+  bool direct = false;          ///< the page cache is bypassed
+  std::string fallback_reason;  ///< why not the preferred ones; empty if they are
+};
+
+}  // namespace rawcache

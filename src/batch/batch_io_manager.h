@@ -1,0 +1,162 @@
+// BatchIOManager: a disk with a write buffer in front. Many small writes become few large ones with
+// one sync, many reads one submission. It knows offsets and bytes, no keys.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/io_arena.h"
+#include "base/mutex.h"
+#include "batch/write_buffer.h"
+#include "rawcache/disk.h"
+#include "rawcache/result.h"
+
+namespace rawcache {
+
+/// One answer of BatchIOManager::read. `bytes` are those of the extent asked for, or fewer only
+/// where the disk ends; they live in `lease`, which may be larger and shared with other answers.
+struct ReadAnswer {
+  Result<std::span<const std::byte>> bytes = std::unexpected(Errc::io_error);
+  std::shared_ptr<const void> lease;
+  std::size_t lease_bytes = 0;  ///< memory that `lease` keeps; tells when copying out is better
+};
+
+struct BatchIOCounts {
+  std::uint32_t pending_operations = 0;    ///< in the filling buffer and in failed ones
+  std::uint32_t in_flight_operations = 0;  ///< submitted, not yet known to be durable
+  std::uint64_t pending_bytes = 0;         ///< those of pending_operations
+  std::uint64_t memory_bytes = 0;          ///< of all write buffers
+};
+
+/// Threads: all functions may be called from any thread. Reads never wait for writes. Of the
+/// writing functions seal, submit, complete and take_all belong together and are for one flusher
+/// at a time (the caller sees to that); write and flush see to it themselves, and do not mix with
+/// the others.
+///
+/// Life of a write: reserve/write -> (filling) -> seal -> (sealed) -> submit -> (in flight) ->
+/// complete -> durable and forgotten. After a failure of any write or of the sync everything sealed
+/// goes back to (sealed): nothing is lost, and the next submit writes all of it again before the
+/// next sync. Reads see all of it, newest first.
+class BatchIOManager {
+ public:
+  /// `disk` must outlive it. One buffer fills while at most one is under way. Gaps that reads
+  /// bridge are at most kReadGapBytesMax whatever is asked for. Errors: out_of_memory.
+  static Result<std::unique_ptr<BatchIOManager>> create(Disk& disk, const BatchLimits& limits,
+                                                        std::shared_ptr<IoArena> arena,
+                                                        std::uint64_t read_gap_bytes);
+  /// Waits for writes under way; what is not durable is lost.
+  ~BatchIOManager();
+  BatchIOManager(const BatchIOManager&) = delete;
+  BatchIOManager& operator=(const BatchIOManager&) = delete;
+
+  // The simple way: any byte offsets, any sizes.
+
+  /// Buffers a copy of `bytes` at `offset`; if a limit is reached by it, starts a flush without
+  /// waiting for it (but for the one before it). Errors: invalid_io: empty or outside the disk;
+  /// flush_failed: accepted, but this or an earlier flush failed; buffer_full: not accepted.
+  Result<void> write(std::uint64_t offset, std::span<const std::byte> bytes) EXCLUDES(flush_mutex_);
+  /// Makes everything buffered durable: sort, merge, write, one sync (and one more if an earlier
+  /// flush was still under way). Returns the operations made durable. Errors: io_error, no_space,
+  /// sync_failed, out_of_memory; nothing left the buffer.
+  Result<std::uint64_t> flush() EXCLUDES(flush_mutex_);
+
+  // The steps, for a caller that encodes into the buffer and closes batches itself.
+
+  /// Room in the filling buffer (see WriteBuffer::reserve). Empty: seal first. Reads see it at
+  /// once, so they must not touch it before it is filled; where `operations` is 0 (headers,
+  /// padding) they find zeros until the buffer is sealed. It must be filled before that.
+  std::span<std::byte> reserve(std::uint64_t offset, std::size_t size,
+                               std::uint32_t operations = 1);
+  /// The same, for ranges that reads may touch (because what they read extends past its own end)
+  /// while they are being filled: they find zeros until publish(), the next reserve_hidden() or
+  /// seal().
+  std::span<std::byte> reserve_hidden(std::uint64_t offset, std::size_t size,
+                                      std::uint32_t operations = 1);
+  void publish();
+  void adopt(std::uint64_t offset, AlignedBuffer memory);
+  /// Changes bytes that are buffered and not under way (`at` lies in what reserve or adopt took)
+  /// while reads may look at them.
+  void patch(std::span<std::byte> at, std::span<const std::byte> bytes);
+  bool flush_due() const;
+  /// Whether seal would find a buffer to go on with.
+  bool can_seal() const;
+  /// Closes the filling buffer and goes on with a fresh one. No-op if it is empty.
+  /// Errors: buffer_full while another sealed buffer has not been completed.
+  Result<void> seal();
+  /// Starts the writes of what is sealed and not under way. Blocks that are written only in part
+  /// are read first and written whole. Never waits for writes. Errors: io_error (of those reads),
+  /// out_of_memory, invalid_io (something lies outside the disk).
+  Result<void> submit();
+  /// Waits for the writes under way (and starts those that submit has not), syncs once, forgets
+  /// them. Returns the operations made durable; 0 without a sync if nothing was sealed. Errors:
+  /// io_error, no_space, sync_failed, and those of submit.
+  Result<std::uint64_t> complete();
+  /// Gives up everything buffered, sealed (none may be under way) and filling, after failures; returns
+  /// it, oldest first, so that the caller can place its content elsewhere. Nothing of it is read or
+  /// written any more. Error: out_of_memory, then nothing has changed.
+  Result<std::vector<WriteBuffer>> take_all();
+  /// Drops everything that is not under way, durable or not.
+  void discard();
+
+  /// One answer per extent, in order. Pending bytes are served from memory, the rest in merged
+  /// reads, all in flight together up to the depth that pays. Extents are cut at the end of the
+  /// disk. Errors per extent: io_error, out_of_memory, invalid_io (empty, or outside the disk).
+  std::vector<ReadAnswer> read(std::span<const Extent> extents);
+  /// The same for one, without allocating more than the memory read into.
+  ReadAnswer read(const Extent& extent);
+
+  BatchIOCounts counts() const;
+
+ private:
+  struct Slot;  // a write buffer and what becomes of it once sealed
+  struct Piece;
+  enum class Accepted : std::uint8_t { yes, and_flush_due, no_room, no_memory };
+  BatchIOManager(Disk& disk, const BatchLimits& limits, std::shared_ptr<IoArena> arena,
+                 std::uint64_t read_gap_bytes);
+
+  Accepted accept(std::uint64_t offset, std::span<const std::byte> bytes);
+  Result<void> start_flush() REQUIRES(flush_mutex_);
+  std::span<std::byte> reserve_and_hide(std::uint64_t offset, std::size_t size,
+                                        std::uint32_t operations, bool hide)
+      REQUIRES(buffer_mutex_);
+  Result<Slot*> start_sealed();
+  Result<void> start_writes(Slot& slot);
+  Result<void> finish_writes(Slot& slot);
+  void update_pending() REQUIRES(buffer_mutex_);
+
+  Result<Extent> inside_disk(const Extent& extent) const;
+  Extent widened(const Extent& extent) const;
+  bool is_pending(const Extent& extent) const REQUIRES(buffer_mutex_);
+  void serve_pending(std::vector<Piece>& pieces, std::span<ReadAnswer> answers);
+  void read_merged(std::span<const Piece> pieces, std::span<ReadAnswer> answers);
+  static void hand_out(const Piece& piece, const Extent& extent, const IoLease& lease,
+                       ReadAnswer& answer);
+  void read_alone(const Piece& piece, ReadAnswer& answer);
+  IoLease lease_to_read(std::size_t size);
+  IoLease lease_to_copy(std::size_t size);
+
+  Disk& disk_;
+  const BatchLimits limits_;
+  const std::shared_ptr<IoArena> arena_;
+  const std::uint64_t read_gap_bytes_;
+  const std::uint32_t alignment_;  ///< of the disk's I/O
+  const std::uint64_t disk_end_;   ///< of its last whole block
+
+  Mutex flush_mutex_;  ///< one flusher at a time among write() and flush(); taken before
+                       ///< buffer_mutex_
+  mutable Mutex buffer_mutex_;
+  std::unique_ptr<Slot> filling_ GUARDED_BY(buffer_mutex_);
+  std::unique_ptr<Slot> spare_ GUARDED_BY(buffer_mutex_);  ///< null while another slot is sealed
+  std::deque<std::unique_ptr<Slot>> sealed_ GUARDED_BY(buffer_mutex_);
+  bool recycling_ GUARDED_BY(buffer_mutex_) = false;  ///< the next spare is being cleared
+  Extent unpublished_ GUARDED_BY(buffer_mutex_);
+  /// Something is buffered. Lets reads of a cache that does not write pass without the lock.
+  std::atomic<bool> pending_{false};
+};
+
+}  // namespace rawcache

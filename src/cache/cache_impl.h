@@ -1,0 +1,185 @@
+// RawDiskCache::Impl: the pipelines. The only control flow that crosses modules.
+//
+//   store.cc        place -> encode -> publish, and the flushes that end it
+//   lookup.cc       locate -> read -> verify -> touch
+//   maintenance.cc  reclaim, checkpoint, clear
+//   open.cc         open, recover, close, format, inspect
+//   cache_stats.cc  Stats
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "base/io_arena.h"
+#include "base/mutex.h"
+#include "batch/batch_io_manager.h"
+#include "cache/counters.h"
+#include "cache/eviction_policy.h"
+#include "cache/index.h"
+#include "cache/log_writer.h"
+#include "cache/recovery.h"
+#include "cache/segment_log.h"
+#include "rawcache/raw_disk_cache.h"
+
+namespace rawcache {
+
+class CheckpointWriter;
+
+/// Free segments kept ahead of need: one to go on in, one for a batch that must be placed
+/// elsewhere.
+inline constexpr std::uint64_t kSpareSegments = 2;
+/// Caches of fewer segments reclaim only when they must, so as not to lose much of them to spares.
+inline constexpr std::uint64_t kSparedSegmentsMin = 16;
+
+class RawDiskCache::Impl {
+ public:
+  static Result<std::unique_ptr<Impl>> open(std::unique_ptr<Disk> disk, const Options& options);
+  ~Impl();
+
+  // store.cc
+  struct WriteCall {
+    EntryKind kind = EntryKind::value;
+    std::string_view key;
+    std::span<const std::byte> value;
+    std::chrono::seconds ttl{0};
+    bool durable = false;
+  };
+  Result<void> write(const WriteCall& call);
+  Result<std::uint64_t> flush_writes();
+
+  // lookup.cc
+  Result<Value> lookup(std::string_view key);
+  std::vector<Result<Value>> lookup_batch(std::span<const std::string_view> keys);
+  Result<bool> contains(std::string_view key);
+  Result<void> for_each_key(const std::function<bool(const KeyInfo&)>& each);
+
+  // maintenance.cc
+  Result<void> clear();
+  Result<void> maintain();
+
+  Stats stats() const;
+  std::uint64_t value_bytes_max(std::size_t key_bytes) const;
+  Result<void> close();
+
+ private:
+  Impl(std::unique_ptr<Disk> disk, const Options& options, const LoadedSuperblock& loaded);
+
+  // open.cc
+  Result<void> start();
+  void adopt(Recovered recovered) REQUIRES(checkpoint_mutex_);
+
+  // store.cc
+  Result<void> check(const WriteCall& call) const;
+  std::uint32_t expiry(std::chrono::seconds ttl, std::int64_t now) const;
+  Result<void> append(EntryFields& entry, DirectWrite* direct);
+  Result<LogWriter::Obstacle> try_append(EntryFields& entry, DirectWrite* direct);
+  Result<void> publish(const EntryFields& entry, Location location, DirectWrite* direct)
+      REQUIRES(log_mutex_);
+  Result<void> make_buffer_room();
+  Result<void> wait_until_durable(DirectWrite& direct);
+
+  /// The right to flush: one thread at a time has it, others wait for it or for what it brings.
+  void take_turn() EXCLUDES(turn_mutex_);
+  void end_turn() EXCLUDES(turn_mutex_);
+  enum class Wait : bool { no, yes };
+  /// With the turn: completes what is under way, seals and submits the open batch, and with
+  /// Wait::yes completes that too. Returns the operations made durable.
+  Result<std::uint64_t> flush_in_turn(Wait wait);
+  Result<std::uint64_t> complete_in_turn();
+  bool relocate_in_turn();
+
+  // lookup.cc
+  /// Where an entry was found, and what its bytes must prove.
+  struct Located {
+    std::uint64_t key_hash = 0;
+    Location location;
+    std::uint32_t generation = 0;
+    Extent extent;  ///< covers the entry
+  };
+  std::optional<Located> locate(std::uint64_t key_hash) const;
+  Located located_at(std::uint64_t key_hash, Location location) const;
+  Result<void> check_key(std::string_view key) const;
+  /// The value, if `read` holds the key's live entry; not_found if not. nullopt: the entry moved
+  /// while it was being read, locate it again.
+  std::optional<Result<Value>> verify(std::string_view key, const Located& located,
+                                      const ReadAnswer& read, std::int64_t now);
+  Result<Value> make_value(const EntryView& entry, const ReadAnswer& read);
+  Result<Value> find_value(std::string_view key, std::int64_t now);
+  void count_lookup(const Result<Value>& result);
+  Result<bool> visit_slots(std::uint32_t page, const std::vector<std::uint64_t>& slots,
+                           const std::function<bool(const KeyInfo&)>& each, std::int64_t now);
+
+  // maintenance.cc
+  /// With checkpoint_mutex_ free: at least `wanted` free segments that may be reused at once.
+  Result<void> make_segment_usable(std::uint64_t wanted);
+  Result<bool> reclaim_one(Counter& cause) REQUIRES(checkpoint_mutex_);
+  Result<void> make_index_room();
+  bool checkpoint_due() const;
+  /// Takes a checkpoint. False: something was withdrawn meanwhile, so it was given up; try again.
+  Result<bool> take_checkpoint(bool closing) REQUIRES(checkpoint_mutex_);
+  struct Barrier;
+  Result<Barrier> raise_barrier();
+  Result<std::uint64_t> write_snapshot(CheckpointWriter& writer, const Barrier& barrier) const;
+  Result<void> write_superblock(const Superblock& superblock) REQUIRES(checkpoint_mutex_);
+  void run_maintenance();
+  void wake_maintenance();
+
+  /// max(clock, highest time ever persisted): a clock set back revives nothing.
+  std::int64_t now();
+
+  const Options options_;
+  std::unique_ptr<Disk> disk_;
+  const Superblock superblock_;  ///< as opened: geometry and identity
+  std::shared_ptr<IoArena> arena_;
+  std::unique_ptr<BatchIOManager> io_;
+  std::unique_ptr<Index> index_;
+  std::unique_ptr<EvictionPolicy> policy_;
+  Counters counters_;
+  RecoveryCounts recovery_counts_;
+  std::uint64_t recovery_ns_ = 0;
+  const std::uint64_t opened_ns_;
+  std::atomic<bool> closed_{false};
+  std::atomic<std::int64_t> time_high_{0};
+
+  // Locks, in the order in which they are taken.
+  Mutex checkpoint_mutex_;  ///< one checkpoint, reclaim or clear at a time
+  Superblock written_superblock_ GUARDED_BY(checkpoint_mutex_);
+  int superblock_copy_ GUARDED_BY(checkpoint_mutex_) = 0;
+  std::uint64_t checkpoint_generation_ GUARDED_BY(checkpoint_mutex_) = 0;
+  int checkpoint_area_ GUARDED_BY(checkpoint_mutex_) = 0;
+
+  Mutex turn_mutex_;
+  CondVar turn_ended_;
+  bool turn_taken_ GUARDED_BY(turn_mutex_) = false;
+  std::uint32_t failures_in_a_row_ = 0;  ///< of flushes; belongs to whoever has the turn
+
+  mutable Mutex log_mutex_;
+  std::unique_ptr<SegmentLog> log_;  ///< guarded by log_mutex_, but for generation() and constants
+  std::unique_ptr<LogWriter> writer_ PT_GUARDED_BY(log_mutex_);
+
+  std::atomic<std::uint64_t> replay_from_{0};  ///< of the durable checkpoint
+  std::atomic<std::uint64_t> appended_at_checkpoint_{0};
+  std::atomic<std::uint64_t> appended_{0};      ///< bytes of the log, for checkpoint_due
+  std::atomic<bool> checkpoint_wanted_{false};  ///< whatever the log's growth
+  std::atomic<bool> segments_wanted_{false};
+
+  Mutex maintenance_mutex_;
+  CondVar maintenance_wanted_;
+  bool maintenance_due_ GUARDED_BY(maintenance_mutex_) = false;
+  bool maintenance_stop_ GUARDED_BY(maintenance_mutex_) = false;
+  std::thread maintenance_;
+
+  // For stats after close.
+  DiskCounters disk_counters_at_close_;
+  DiskInfo disk_info_at_close_;
+  BatchIOCounts io_at_close_;
+};
+
+}  // namespace rawcache

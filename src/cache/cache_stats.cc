@@ -1,0 +1,120 @@
+// Stats: one snapshot of all counters and gauges.
+#include <chrono>
+
+#include "cache/cache_impl.h"
+
+namespace rawcache {
+namespace {
+
+LatencyStats latency(const Histogram& histogram) {
+  const Histogram::Summary summary = histogram.summary();
+  return {.count = summary.count,
+          .mean_ns = summary.mean,
+          .p50_ns = summary.p50,
+          .p99_ns = summary.p99,
+          .p999_ns = summary.p999,
+          .max_ns = summary.max};
+}
+
+double ratio(double part, double whole) { return whole == 0 ? 0.0 : part / whole; }
+
+/// Segments that do not count for the eviction distance: the open one, the spares, and the one that
+/// the entry itself lies in.
+constexpr std::uint64_t kSegmentsNotCounted = 2 + kSpareSegments;
+
+}  // namespace
+
+std::uint64_t monotonic_ns() {
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                        std::chrono::steady_clock::now().time_since_epoch())
+                                        .count());
+}
+
+Stats RawDiskCache::Impl::stats() const {
+  Stats s;
+  s.entries = index_->entries();
+  s.entries_max = index_->entries_max();
+  s.index_bytes = index_->memory_bytes();
+  s.index_load = ratio(double(s.entries), double(index_->slots()));
+  s.block_bytes = superblock_.block_bytes;
+  s.segment_bytes = superblock_.segment_bytes;
+  s.segments = superblock_.segments;
+  s.capacity_bytes = s.segments * s.segment_bytes;
+  {
+    MutexLock lock(log_mutex_);
+    s.segments_free = log_->free_count();
+    s.withdrawn = writer_->withdrawn();
+  }
+  s.blocks_free = s.segments_free * s.segment_bytes / s.block_bytes;
+  s.blocks_used = s.capacity_bytes / s.block_bytes - s.blocks_free;
+  s.eviction_distance_bytes =
+      s.segments > kSegmentsNotCounted ? (s.segments - kSegmentsNotCounted) * s.segment_bytes : 0;
+
+  const BatchIOCounts io = io_ ? io_->counts() : io_at_close_;
+  s.pending_writes = io.pending_operations;
+  s.in_flight_writes = io.in_flight_operations;
+  s.buffered_bytes = io.pending_bytes;
+  s.buffer_bytes_max = options_.max_buffer_bytes;
+  s.buffer_utilisation = ratio(double(s.buffered_bytes), double(s.buffer_bytes_max));
+  s.buffer_memory_bytes = io.memory_bytes;
+
+  const Counters& c = counters_;
+  s.flushes = c.flushes.get();
+  s.flushed_writes = c.flushed_writes.get();
+  s.flush_failures = c.flush_failures.get();
+  s.average_batch_operations = ratio(double(s.flushed_writes), double(s.flushes));
+  s.flushes_per_second = ratio(double(s.flushes) * 1e9, double(monotonic_ns() - opened_ns_));
+  s.stores = c.stores.get();
+  s.buffered_stores = c.buffered_stores.get();
+  s.lookups = c.lookups.get();
+  s.batches = c.batches.get();
+  s.hits = c.hits.get();
+  s.misses = c.misses.get();
+  s.removes = c.removes.get();
+  s.evicted = c.evicted.get();
+  s.evicted_index_full = c.evicted_index_full.get();
+  s.expired = c.expired.get();
+  s.collisions = c.collisions.get();
+  s.corruptions = c.corruptions.get();
+  s.user_bytes_stored = c.user_bytes_stored.get();
+  s.user_bytes_read = c.user_bytes_read.get();
+  s.store_latency = latency(c.store_latency);
+  s.store_buffered_latency = latency(c.store_buffered_latency);
+  s.lookup_latency = latency(c.lookup_latency);
+  s.lookup_batch_latency = latency(c.lookup_batch_latency);
+  s.flush_latency = latency(c.flush_latency);
+  s.checkpoints = c.checkpoints.get();
+  s.checkpoint_failures = c.checkpoint_failures.get();
+
+  const DiskCounters disk = disk_ ? disk_->counters() : disk_counters_at_close_;
+  s.device_reads = disk.reads;
+  s.device_read_bytes = disk.read_bytes;
+  s.device_writes = disk.writes;
+  s.device_written_bytes = disk.written_bytes;
+  s.device_syncs = disk.syncs;
+  s.read_buffer_bytes = arena_->memory().size();
+  s.read_buffer_leased_bytes = arena_->leased_bytes();
+  s.value_heap_bytes = arena_->heap_bytes();
+
+  s.recovery_ns = recovery_ns_;
+  s.recovery_read_bytes = recovery_counts_.read_bytes;
+  s.recovery_payload_bytes = recovery_counts_.payload_bytes;
+  s.recovery_batches_replayed = recovery_counts_.batches;
+  s.recovery_entries_replayed = recovery_counts_.entries;
+  s.recovery_segments_by_footer = recovery_counts_.segments_by_footer;
+  s.recovery_segments_scanned = recovery_counts_.segments_scanned;
+
+  const DiskInfo& info = disk_ ? disk_->info() : disk_info_at_close_;
+  s.engine = info.engine;
+  s.direct = info.direct;
+  s.fallback_reason = info.fallback_reason;
+  return s;
+}
+
+std::uint64_t RawDiskCache::Impl::value_bytes_max(std::size_t key_bytes) const {
+  const std::uint64_t limit = entry_bytes_max(superblock_);
+  const std::uint64_t overhead = entry_bytes(key_bytes, 0, true);
+  return limit > overhead ? limit - overhead : 0;
+}
+
+}  // namespace rawcache

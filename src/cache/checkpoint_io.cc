@@ -1,0 +1,136 @@
+#include "cache/checkpoint_io.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "base/math.h"
+#include "format/batch.h"
+
+namespace rawcache {
+
+Result<CheckpointWriter> CheckpointWriter::create(Disk& disk, const Superblock& superblock,
+                                                  int area, std::uint64_t generation) {
+  AlignedBuffer chunk = AlignedBuffer::allocate(kCheckpointChunkBytes);
+  if (chunk.empty()) return std::unexpected(Error(Errc::out_of_memory, "checkpoint"));
+  return CheckpointWriter(disk, superblock, area, generation, std::move(chunk));
+}
+
+CheckpointWriter::CheckpointWriter(Disk& disk, const Superblock& superblock, int area,
+                                   std::uint64_t generation, AlignedBuffer chunk)
+    : disk_(&disk),
+      superblock_(&superblock),
+      area_offset_(superblock.checkpoint_offset[area]),
+      generation_(generation),
+      chunk_(std::move(chunk)),
+      next_offset_(area_offset_ + superblock.block_bytes),
+      digest_(kDigestStart) {}
+
+Result<void> CheckpointWriter::append(std::span<const std::byte> bytes) {
+  stream_bytes_ += bytes.size();
+  while (!bytes.empty()) {
+    const std::size_t piece = std::min<std::size_t>(bytes.size(), kCheckpointChunkBytes - fill_);
+    std::memcpy(chunk_.data() + fill_, bytes.data(), piece);
+    fill_ += piece;
+    bytes = bytes.subspan(piece);
+    if (fill_ == kCheckpointChunkBytes) {
+      if (auto written = write_chunk(); !written) return written;
+    }
+  }
+  return {};
+}
+
+Result<void> CheckpointWriter::write_chunk() {
+  const std::uint64_t size = round_up(fill_, superblock_->block_bytes);
+  if (next_offset_ + size > area_offset_ + superblock_->checkpoint_bytes) {
+    return std::unexpected(Error(Errc::no_space, "checkpoint area"));
+  }
+  std::memset(chunk_.data() + fill_, 0, size - fill_);
+  const std::uint64_t checksum =
+      encode_chunk(chunk_.bytes().first(size), number_, generation_, fill_ - sizeof(ChunkHeader),
+                   {superblock_->id, next_offset_, 0});
+  digest_ = digest_next(digest_, checksum);
+  if (auto written = disk_->write(next_offset_, chunk_.bytes().first(size)); !written)
+    return written;
+  next_offset_ += size;
+  ++number_;
+  fill_ = sizeof(ChunkHeader);
+  return {};
+}
+
+Result<void> CheckpointWriter::finish() {
+  if (fill_ > sizeof(ChunkHeader)) {
+    if (auto written = write_chunk(); !written) return written;
+  }
+  return disk_->sync();
+}
+
+Result<void> CheckpointWriter::commit(CheckpointHeader header) {
+  header.generation = generation_;
+  header.stream_bytes = stream_bytes_;
+  header.stream_digest = digest_;
+  const std::span<std::byte> block = chunk_.bytes().first(superblock_->block_bytes);
+  encode_checkpoint_header(block, header, {superblock_->id, area_offset_, 0});
+  if (auto written = disk_->write(area_offset_, block); !written) return written;
+  return disk_->sync();
+}
+
+std::optional<CheckpointReader> CheckpointReader::open(Disk& disk, const Superblock& superblock,
+                                                       int area) {
+  CheckpointReader reader;
+  reader.disk_ = &disk;
+  reader.superblock_ = &superblock;
+  reader.area_ = area;
+  reader.chunk_ = AlignedBuffer::allocate(kCheckpointChunkBytes);
+  if (reader.chunk_.empty()) return std::nullopt;
+  const std::uint64_t offset = superblock.checkpoint_offset[area];
+  const std::span<std::byte> block = reader.chunk_.bytes().first(superblock.block_bytes);
+  if (!disk.read(offset, block)) return std::nullopt;
+  reader.bytes_read_ = block.size();
+  const auto header = decode_checkpoint_header(block, {superblock.id, offset, 0});
+  if (!header || header->segments != superblock.segments ||
+      header->stream_bytes > superblock.checkpoint_bytes) {
+    return std::nullopt;
+  }
+  reader.header_ = *header;
+  reader.next_offset_ = offset + superblock.block_bytes;
+  reader.digest_ = kDigestStart;
+  return reader;
+}
+
+bool CheckpointReader::next_chunk() {
+  const std::uint64_t end = superblock_->checkpoint_offset[area_] + superblock_->checkpoint_bytes;
+  const std::uint64_t left = header_.stream_bytes - stream_read_;
+  const std::uint64_t size = round_up(std::min(kCheckpointChunkBytes, left + sizeof(ChunkHeader)),
+                                      superblock_->block_bytes);
+  if (left == 0 || next_offset_ + size > end) return false;
+  const std::span<std::byte> bytes = chunk_.bytes().first(size);
+  if (!disk_->read(next_offset_, bytes)) return false;
+  bytes_read_ += size;
+  const auto header =
+      decode_chunk(bytes, number_, header_.generation, {superblock_->id, next_offset_, 0});
+  if (!header || header->payload_bytes == 0 || header->payload_bytes > left) return false;
+  digest_ = digest_next(digest_, header->checksum);
+  rest_ = bytes.subspan(sizeof(ChunkHeader), header->payload_bytes);
+  stream_read_ += header->payload_bytes;
+  next_offset_ += size;
+  ++number_;
+  return true;
+}
+
+bool CheckpointReader::read(std::span<std::byte> into) {
+  while (!into.empty()) {
+    if (rest_.empty() && !next_chunk()) return false;
+    const std::size_t piece = std::min(into.size(), rest_.size());
+    std::memcpy(into.data(), rest_.data(), piece);
+    into = into.subspan(piece);
+    rest_ = rest_.subspan(piece);
+  }
+  return true;
+}
+
+bool CheckpointReader::complete() const {
+  return rest_.empty() && stream_read_ == header_.stream_bytes && digest_ == header_.stream_digest;
+}
+
+}  // namespace rawcache

@@ -1,0 +1,79 @@
+// Writing and reading the stream of a checkpoint area, chunk by chunk.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "base/aligned_buffer.h"
+#include "format/checkpoint.h"
+#include "format/superblock.h"
+#include "rawcache/disk.h"
+#include "rawcache/result.h"
+
+namespace rawcache {
+
+/// Writes one checkpoint into an area. Until commit the area holds no valid checkpoint.
+class CheckpointWriter {
+ public:
+  /// Error: out_of_memory.
+  static Result<CheckpointWriter> create(Disk& disk, const Superblock& superblock, int area,
+                                         std::uint64_t generation);
+
+  /// Appends to the stream. Errors: io_error, no_space (also: the area is full).
+  Result<void> append(std::span<const std::byte> bytes);
+  /// Writes what is left of the stream and makes it durable.
+  Result<void> finish();
+  /// Makes it valid: writes the header, with the stream's figures filled in, and syncs.
+  Result<void> commit(CheckpointHeader header);
+
+ private:
+  CheckpointWriter(Disk& disk, const Superblock& superblock, int area, std::uint64_t generation,
+                   AlignedBuffer chunk);
+  Result<void> write_chunk();
+
+  Disk* disk_;
+  const Superblock* superblock_;
+  std::uint64_t area_offset_;
+  std::uint64_t generation_;
+  AlignedBuffer chunk_;
+  std::uint64_t fill_ = sizeof(ChunkHeader);
+  std::uint64_t next_offset_;
+  std::uint32_t number_ = 0;
+  std::uint64_t stream_bytes_ = 0;
+  std::uint64_t digest_;
+};
+
+/// Reads one. Every byte handed out has been verified.
+class CheckpointReader {
+ public:
+  /// nullopt if the area's header does not verify or cannot belong to this cache.
+  static std::optional<CheckpointReader> open(Disk& disk, const Superblock& superblock, int area);
+
+  const CheckpointHeader& header() const { return header_; }
+  int area() const { return area_; }
+  /// The next bytes of the stream; false if they are damaged, unreadable or past the end.
+  bool read(std::span<std::byte> into);
+  /// All of the stream has been read and is the one that the header means.
+  bool complete() const;
+  std::uint64_t bytes_read() const { return bytes_read_; }
+
+ private:
+  CheckpointReader() = default;
+  bool next_chunk();
+
+  Disk* disk_ = nullptr;
+  const Superblock* superblock_ = nullptr;
+  int area_ = 0;
+  CheckpointHeader header_{};
+  AlignedBuffer chunk_;
+  std::span<const std::byte> rest_;  ///< of the current chunk's payload
+  std::uint64_t next_offset_ = 0;
+  std::uint32_t number_ = 0;
+  std::uint64_t stream_read_ = 0;
+  std::uint64_t digest_ = 0;
+  std::uint64_t bytes_read_ = 0;
+};
+
+}  // namespace rawcache

@@ -1,0 +1,330 @@
+#include "cache/index.h"
+
+#include <malloc.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include "base/assert.h"
+#include "base/math.h"
+
+namespace rawcache {
+namespace {
+
+constexpr unsigned kSizeClassBits = 8;
+constexpr unsigned kHitBits = 2;
+constexpr std::uint64_t kHitsMax = (1u << kHitBits) - 1;
+constexpr unsigned kTagBitsMax = 32;
+
+/// A page grows when more than 7 of 8 slots are in use: 8 / (7/8) = 9.1 bytes per entry just
+/// before, and probes still end in the first or second line.
+constexpr bool too_full(std::uint64_t used, std::uint64_t lines) { return used > lines * 7; }
+
+}  // namespace
+
+SlotLayout SlotLayout::of(const Superblock& superblock) {
+  SlotLayout layout;
+  layout.unit_shift = static_cast<unsigned>(std::countr_zero(superblock.entry_alignment));
+  const std::uint64_t end =
+      superblock.segments_offset + std::uint64_t{superblock.segments} * superblock.segment_bytes;
+  layout.location_bits = static_cast<unsigned>(std::bit_width(end >> layout.unit_shift));
+  RAWCACHE_ASSERT(layout.location_bits + kSizeClassBits + kHitBits < 64);
+  layout.tag_bits = std::min(kTagBitsMax, 64 - layout.location_bits - kSizeClassBits - kHitBits);
+  return layout;
+}
+
+std::uint64_t SlotLayout::pack(std::uint32_t tag, Location location) const {
+  return std::uint64_t{tag} << (location_bits + kSizeClassBits + kHitBits) |
+         std::uint64_t{location.size_class} << location_bits | location.offset >> unit_shift;
+}
+
+std::uint32_t SlotLayout::tag(std::uint64_t slot) const {
+  return static_cast<std::uint32_t>(slot >> (location_bits + kSizeClassBits + kHitBits));
+}
+
+Location SlotLayout::location(std::uint64_t slot) const {
+  return {(slot & ((std::uint64_t{1} << location_bits) - 1)) << unit_shift,
+          static_cast<std::uint8_t>(slot >> location_bits)};
+}
+
+unsigned SlotLayout::hits(std::uint64_t slot, unsigned location_bits) {
+  return static_cast<unsigned>(slot >> (location_bits + kSizeClassBits) & kHitsMax);
+}
+
+Index::Index(const Superblock& superblock)
+    : layout_(SlotLayout::of(superblock)),
+      entries_max_(superblock.entries_max),
+      pages_(superblock.index_pages),
+      stripe_memory_(std::make_unique<std::array<Stripe, kStripes>>()),
+      stripes_(*stripe_memory_) {}
+
+Result<std::unique_ptr<Index>> Index::create(const Superblock& superblock, bool presized) try {
+  std::unique_ptr<Index> index(new Index(superblock));
+  if (presized) {
+    // entries_max holds a reserve of a quarter over what is expected.
+    const std::uint64_t expected = superblock.entries_max / 5 * 4;
+    const std::uint64_t per_page = divide_up(expected, superblock.index_pages);
+    const auto lines = static_cast<std::uint32_t>(divide_up(per_page, 7));
+    for (Page& page : index->pages_) {
+      if (!index->grow(page, lines)) return std::unexpected(Error(Errc::out_of_memory, "index"));
+    }
+  }
+  return index;
+} catch (const std::bad_alloc&) {
+  return std::unexpected(Error(Errc::out_of_memory, "index"));
+}
+
+Index::~Index() {
+  for (Page& page : pages_) std::free(page.slots);
+}
+
+std::uint32_t Index::page_of(std::uint64_t hash) const {
+  return scale_hash(static_cast<std::uint32_t>(hash >> 32), pages());
+}
+
+std::uint32_t Index::tag_of(std::uint64_t hash) const {
+  return static_cast<std::uint32_t>(hash & ((std::uint64_t{1} << layout_.tag_bits) - 1));
+}
+
+std::uint32_t Index::home_line(std::uint32_t tag, std::uint32_t lines) const {
+  return scale_hash(static_cast<std::uint32_t>(std::uint64_t{tag} << (32 - layout_.tag_bits)),
+                    lines);
+}
+
+std::uint64_t* Index::find_slot(const Page& page, std::uint32_t tag) const {
+  if (page.lines == 0) return nullptr;
+  std::uint32_t line = home_line(tag, page.lines);
+  for (std::uint32_t probed = 0; probed < page.lines; ++probed) {
+    std::uint64_t* const slots = page.slots + std::size_t{line} * kLineSlots;
+    bool full = true;
+    for (unsigned i = 0; i < kLineSlots; ++i) {
+      if (slots[i] == 0) {
+        full = false;
+      } else if (layout_.tag(slots[i]) == tag) {
+        return &slots[i];
+      }
+    }
+    if (!full) return nullptr;  // an insertion would have stopped here
+    if (++line == page.lines) line = 0;
+  }
+  return nullptr;
+}
+
+void Index::insert(Page& page, std::uint64_t slot) const {
+  std::uint32_t line = home_line(layout_.tag(slot), page.lines);
+  for (;;) {
+    std::uint64_t* const slots = page.slots + std::size_t{line} * kLineSlots;
+    for (unsigned i = 0; i < kLineSlots; ++i) {
+      if (slots[i] == 0) {
+        slots[i] = slot;
+        ++page.used;
+        return;
+      }
+    }
+    if (++line == page.lines) line = 0;
+  }
+}
+
+bool Index::grow(Page& page, std::uint32_t lines) {
+  void* memory = nullptr;
+  const std::size_t bytes = std::size_t{lines} * kLineSlots * sizeof(std::uint64_t);
+  if (posix_memalign(&memory, 64, bytes) != 0) return false;
+  std::memset(memory, 0, bytes);
+  Page grown{static_cast<std::uint64_t*>(memory), lines, 0};
+  for (std::size_t i = 0; i < std::size_t{page.lines} * kLineSlots; ++i) {
+    if (page.slots[i] != 0) insert(grown, page.slots[i]);
+  }
+  slots_.fetch_add((std::uint64_t{lines} - page.lines) * kLineSlots, std::memory_order_relaxed);
+  page_bytes_.fetch_add(malloc_usable_size(grown.slots) + sizeof(void*), std::memory_order_relaxed);
+  if (page.slots != nullptr) {
+    page_bytes_.fetch_sub(malloc_usable_size(page.slots) + sizeof(void*),
+                          std::memory_order_relaxed);
+    std::free(page.slots);
+  }
+  page = grown;
+  return true;
+}
+
+void Index::remove(Page& page, std::uint64_t* slot) {
+  const auto position = static_cast<std::size_t>(slot - page.slots);
+  const Cursor gap{static_cast<std::uint32_t>(position / kLineSlots),
+                   static_cast<unsigned>(position % kLineSlots)};
+  bool was_full = true;
+  for (unsigned i = 0; i < kLineSlots; ++i) {
+    was_full = was_full && page.slots[std::size_t{gap.line} * kLineSlots + i] != 0;
+  }
+  *slot = 0;
+  --page.used;
+  entries_.fetch_sub(1, std::memory_order_relaxed);
+  if (was_full) fill_gap(page, gap);
+}
+
+// A full line has lost a slot, so probes that used to go on past it now stop there: move back an
+// entry that had passed it, and so on for the line that entry came from.
+void Index::fill_gap(Page& page, Cursor gap) const {
+  const auto distance = [&](std::uint32_t from, std::uint32_t to) {
+    return to >= from ? to - from : to + page.lines - from;
+  };
+  for (;;) {
+    std::uint64_t* const hole = page.slots + std::size_t{gap.line} * kLineSlots + gap.slot;
+    std::optional<Cursor> moved;
+    bool moved_from_full = false;
+    for (std::uint32_t step = 1; step < page.lines && !moved; ++step) {
+      const std::uint32_t line = (gap.line + step) % page.lines;
+      std::uint64_t* const slots = page.slots + std::size_t{line} * kLineSlots;
+      const bool full = std::all_of(slots, slots + kLineSlots, [](auto s) { return s != 0; });
+      for (unsigned i = 0; i < kLineSlots && !moved; ++i) {
+        if (slots[i] == 0) continue;
+        const std::uint32_t home = home_line(layout_.tag(slots[i]), page.lines);
+        if (distance(home, line) < step) continue;  // its home lies behind the gap
+        *hole = slots[i];
+        slots[i] = 0;
+        moved = Cursor{line, i};
+        moved_from_full = full;
+      }
+      if (!full) break;  // nothing beyond can have passed this line
+    }
+    if (!moved || !moved_from_full) return;
+    gap = *moved;
+  }
+}
+
+std::optional<Location> Index::find(std::uint64_t hash) const {
+  const std::uint32_t number = page_of(hash);
+  MutexLock lock(mutex_of(number));
+  const std::uint64_t* slot = find_slot(pages_[number], tag_of(hash));
+  if (slot == nullptr) return std::nullopt;
+  return layout_.location(*slot);
+}
+
+void Index::prefetch(std::uint64_t hash) const {
+  // The page header is read without the lock: a stale pointer only prefetches in vain.
+  const std::uint32_t number = page_of(hash);
+  __builtin_prefetch(&pages_[number]);
+}
+
+Result<std::optional<Location>> Index::put(std::uint64_t hash, Location location) {
+  const std::uint32_t number = page_of(hash);
+  const std::uint32_t tag = tag_of(hash);
+  const std::uint64_t packed = layout_.pack(tag, location);
+  MutexLock lock(mutex_of(number));
+  Page& page = pages_[number];
+  if (std::uint64_t* slot = find_slot(page, tag)) {
+    const Location before = layout_.location(*slot);
+    *slot = packed;
+    return before;
+  }
+  if (too_full(page.used + 1, page.lines) && !grow(page, page.lines + 1)) {
+    return std::unexpected(Error(Errc::out_of_memory, "index"));
+  }
+  insert(page, packed);
+  entries_.fetch_add(1, std::memory_order_relaxed);
+  return std::nullopt;
+}
+
+bool Index::replace(std::uint64_t hash, Location expected, Location location) {
+  const std::uint32_t number = page_of(hash);
+  const std::uint32_t tag = tag_of(hash);
+  MutexLock lock(mutex_of(number));
+  std::uint64_t* slot = find_slot(pages_[number], tag);
+  if (slot == nullptr || layout_.location(*slot) != expected) return false;
+  *slot = layout_.pack(tag, location);
+  return true;
+}
+
+std::optional<Location> Index::erase(std::uint64_t hash) {
+  const std::uint32_t number = page_of(hash);
+  MutexLock lock(mutex_of(number));
+  std::uint64_t* slot = find_slot(pages_[number], tag_of(hash));
+  if (slot == nullptr) return std::nullopt;
+  const Location before = layout_.location(*slot);
+  remove(pages_[number], slot);
+  return before;
+}
+
+bool Index::erase_if_at(std::uint64_t hash, std::uint64_t offset) {
+  const std::uint32_t number = page_of(hash);
+  MutexLock lock(mutex_of(number));
+  std::uint64_t* slot = find_slot(pages_[number], tag_of(hash));
+  if (slot == nullptr || layout_.location(*slot).offset != offset) return false;
+  remove(pages_[number], slot);
+  return true;
+}
+
+void Index::touch(std::uint64_t hash, std::uint64_t offset) {
+  const std::uint32_t number = page_of(hash);
+  MutexLock lock(mutex_of(number));
+  std::uint64_t* slot = find_slot(pages_[number], tag_of(hash));
+  if (slot == nullptr || layout_.location(*slot).offset != offset) return;
+  if (SlotLayout::hits(*slot, layout_.location_bits) < kHitsMax) {
+    *slot += std::uint64_t{1} << (layout_.location_bits + kSizeClassBits);
+  }
+}
+
+std::uint64_t Index::erase_range(std::uint64_t begin, std::uint64_t end) {
+  std::uint64_t erased = 0;
+  for (std::uint32_t number = 0; number < pages(); ++number) {
+    MutexLock lock(mutex_of(number));
+    Page& page = pages_[number];
+    // A removal may move a slot into a place already visited, so start over after each.
+    for (std::size_t i = 0; i < std::size_t{page.lines} * kLineSlots;) {
+      const std::uint64_t offset = layout_.location(page.slots[i]).offset;
+      if (page.slots[i] != 0 && offset >= begin && offset < end) {
+        remove(page, &page.slots[i]);
+        ++erased;
+        i = 0;
+      } else {
+        ++i;
+      }
+    }
+  }
+  return erased;
+}
+
+void Index::clear() {
+  for (std::uint32_t number = 0; number < pages(); ++number) {
+    MutexLock lock(mutex_of(number));
+    Page& page = pages_[number];
+    if (page.slots == nullptr) continue;
+    std::memset(page.slots, 0, std::size_t{page.lines} * kLineSlots * sizeof(std::uint64_t));
+    entries_.fetch_sub(page.used, std::memory_order_relaxed);
+    page.used = 0;
+  }
+}
+
+void Index::copy_page(std::uint32_t number, std::vector<std::uint64_t>& slots) const {
+  MutexLock lock(mutex_of(number));
+  const Page& page = pages_[number];
+  for (std::size_t i = 0; i < std::size_t{page.lines} * kLineSlots; ++i) {
+    if (page.slots[i] != 0) slots.push_back(page.slots[i]);
+  }
+}
+
+Result<void> Index::load_page(std::uint32_t number, std::span<const std::uint64_t> slots) {
+  MutexLock lock(mutex_of(number));
+  Page& page = pages_[number];
+  const auto lines = static_cast<std::uint32_t>(divide_up(page.used + slots.size(), 7));
+  if (lines > page.lines && !grow(page, lines)) {
+    return std::unexpected(Error(Errc::out_of_memory, "index"));
+  }
+  for (const std::uint64_t slot : slots) {
+    if (find_slot(page, layout_.tag(slot)) != nullptr) continue;
+    insert(page, slot);
+    entries_.fetch_add(1, std::memory_order_relaxed);
+  }
+  return {};
+}
+
+bool Index::matches(std::uint64_t hash, std::uint32_t page, std::uint64_t slot) const {
+  return page_of(hash) == page && tag_of(hash) == layout_.tag(slot);
+}
+
+std::uint64_t Index::memory_bytes() const {
+  return page_bytes_.load(std::memory_order_relaxed) + pages_.size() * sizeof(Page) +
+         sizeof(*stripe_memory_) + sizeof(*this);
+}
+
+}  // namespace rawcache

@@ -1,0 +1,333 @@
+#include "cache/log_writer.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "base/assert.h"
+#include "base/math.h"
+#include "format/size_class.h"
+
+namespace rawcache {
+
+LogWriter::LogWriter(const Superblock& superblock, BatchIOManager& io, Index& index,
+                     SegmentLog& log)
+    : superblock_(superblock), io_(io), index_(index), log_(log) {}
+
+Place LogWriter::place_at(std::uint64_t offset) const {
+  return {superblock_.id, offset, log_.generation(log_.segment_of(offset))};
+}
+
+// --- Appending ---
+
+bool LogWriter::part_takes(std::uint64_t size) const {
+  return open_ && !open_->parts.empty() && log_.has_open() &&
+         open_->parts.back().segment == log_.open_segment() &&
+         // A closed part has been padded; what follows begins another one.
+         open_->parts.back().place.offset + open_->parts.back().bytes == log_.head() &&
+         log_.fits(size);
+}
+
+LogWriter::Appended LogWriter::append(EntryFields& entry, std::uint64_t replay_from) {
+  const std::uint64_t exact =
+      entry_bytes(entry.key.size(), entry.value.size(), entry.expires_at != 0);
+  const std::uint64_t size = round_up(exact, superblock_.entry_alignment);
+
+  std::span<std::byte> room;
+  if (part_takes(size)) {
+    room = io_.reserve_hidden(log_.head(), size);
+  } else {
+    if (!log_.has_open() || !log_.fits(sizeof(BatchHeader) + size)) {
+      const auto next = log_.usable_free(replay_from);
+      if (!next) return {.obstacle = Obstacle::segment, .location = {}};
+      go_on_in(*next);
+    }
+    room = begin_part(size);
+  }
+  if (room.empty()) return {.obstacle = Obstacle::buffer, .location = {}};
+
+  if (entry.sequence == 0) entry.sequence = next_sequence_++;
+  Part& part = open_->parts.back();
+  const Location location{log_.take(size), size_class(exact)};
+  const std::uint64_t checksum = encode_entry(
+      room.last(size), entry, {superblock_.id, location.offset, part.place.generation});
+  io_.publish();
+  part.bytes += size;
+  ++part.entries;
+  part.digest = digest_next(part.digest, checksum);
+  log_.record(entry.key_hash, location.offset, location.size_class, entry.kind);
+  return {.obstacle = Obstacle::none, .location = location};
+}
+
+// Header and first entry are reserved together, so that even an entry larger than the buffer
+// follows its header in memory.
+std::span<std::byte> LogWriter::begin_part(std::uint64_t entry_size) {
+  close_part();
+  const std::uint64_t offset = log_.head();
+  const auto room = io_.reserve_hidden(offset, sizeof(BatchHeader) + entry_size);
+  if (room.empty()) return {};
+  if (!open_) {
+    open_.emplace();
+    open_->sequence = next_batch_++;
+  }
+  log_.take(sizeof(BatchHeader));
+  log_.note_batch(open_->sequence);
+  open_->parts.push_back({.segment = log_.open_segment(),
+                          .previous_segment = log_.previous_segment(),
+                          .place = place_at(offset),
+                          .memory = room.data(),
+                          .bytes = sizeof(BatchHeader),
+                          .entries = 0,
+                          .digest = kDigestStart});
+  return room;
+}
+
+void LogWriter::close_part() {
+  if (!log_.has_open()) return;
+  const std::uint64_t padding = log_.bytes_to_block();
+  if (padding == 0) return;
+  const auto room = io_.reserve(log_.take(padding), padding, 0);
+  RAWCACHE_ASSERT(!room.empty());  // WriteBuffer keeps a reserve for what is no operation
+}
+
+void LogWriter::go_on_in(std::uint32_t next) {
+  close_part();
+  const std::uint64_t batch = open_ ? open_->sequence : next_batch_;
+  if (log_.has_open()) {
+    SealedSegment sealed = log_.seal(next, next_sequence_);
+    const std::uint64_t size = footer_bytes(sealed.records.size(), superblock_.block_bytes);
+    AlignedBuffer buffer = AlignedBuffer::allocate(size);
+    // Without memory the segment stays without a footer: it will be scanned where others are not.
+    if (!buffer.empty()) {
+      const std::span<std::byte> bytes = buffer.bytes();
+      const Place place{superblock_.id, sealed.offset, sealed.trailer.generation};
+      encode_footer(bytes, sealed.records, sealed.trailer, place);
+      io_.adopt(sealed.offset + log_.segment_bytes() - size, std::move(buffer));
+      footers_.push_back({std::move(sealed), bytes});
+    }
+  }
+  log_.open(next, batch);
+}
+
+void LogWriter::wait_with_batch(DirectWrite& write) { open_->direct.push_back(&write); }
+
+void LogWriter::withdraw_last(Location location) { withdraw_entry_at(*open_, location.offset); }
+
+// --- Closing and confirming ---
+
+void LogWriter::write_headers(Batch& batch) {
+  for (std::size_t i = 0; i < batch.parts.size(); ++i) {
+    const Part& part = batch.parts[i];
+    BatchHeader header{};
+    header.part = static_cast<std::uint16_t>(i);
+    header.parts = static_cast<std::uint16_t>(batch.parts.size());
+    header.sequence = batch.sequence;
+    header.durable_through = durable_through_;
+    header.entries = part.entries;
+    header.bytes = static_cast<std::uint32_t>(part.bytes);
+    header.generation = part.place.generation;
+    header.time = batch.time;
+    header.previous_segment = part.previous_segment;
+    header.digest = part.digest;
+    std::array<std::byte, sizeof(BatchHeader)> bytes;
+    encode_batch_header(bytes, header, part.place);
+    io_.patch({part.memory, bytes.size()},
+              bytes);  // reads that go past an entry's end may look here
+  }
+}
+
+Result<void> LogWriter::seal(std::int64_t now) {
+  if (!io_.can_seal()) return std::unexpected(Errc::buffer_full);
+  if (open_) {
+    close_part();
+    open_->time = static_cast<std::uint32_t>(now);
+    write_headers(*open_);
+    sealed_.push_back(std::move(*open_));
+    open_.reset();
+  }
+  return io_.seal();
+}
+
+void LogWriter::sealed_durable() {
+  for (Batch& batch : sealed_) {
+    durable_through_ = batch.sequence;
+    for (DirectWrite* write : batch.direct) {
+      write->state.store(DirectWrite::State::durable, std::memory_order_release);
+    }
+  }
+  sealed_.clear();
+  std::erase_if(footers_, [&](const PendingFooter& footer) {
+    return footer.sealed.trailer.last_batch <= durable_through_;
+  });
+}
+
+std::uint64_t LogWriter::first_volatile_batch() const {
+  if (!sealed_.empty()) return sealed_.front().sequence;
+  return open_ ? open_->sequence : next_batch_;
+}
+
+void LogWriter::resume(std::uint64_t next_batch, std::uint64_t next_sequence,
+                       std::uint64_t durable_through) {
+  next_batch_ = next_batch;
+  next_sequence_ = next_sequence;
+  durable_through_ = durable_through;
+}
+
+// --- Failure ---
+
+void LogWriter::fail(const Error& error) {
+  // Newest first, so that two writes of one key put back what was before the older one.
+  if (open_) withdraw_direct(*open_, error);
+  for (auto batch = sealed_.rbegin(); batch != sealed_.rend(); ++batch) {
+    if (batch->direct.empty()) continue;
+    withdraw_direct(*batch, error);
+    write_headers(*batch);
+  }
+}
+
+void LogWriter::withdraw_direct(Batch& batch, const Error& error) {
+  for (auto it = batch.direct.rbegin(); it != batch.direct.rend(); ++it) {
+    DirectWrite& write = **it;
+    put_back(write);
+    withdraw_entry_at(batch, write.location.offset);
+    ++disturbances_;
+    ++withdrawn_;
+    write.error = error;
+    write.state.store(DirectWrite::State::failed, std::memory_order_release);  // it may be gone now
+  }
+  batch.direct.clear();
+}
+
+void LogWriter::put_back(const DirectWrite& write) {
+  const bool restorable = write.before && log_.generation(log_.segment_of(write.before->offset)) ==
+                                              write.before_generation;
+  if (write.remove) {
+    // Whatever has been stored since is newer.
+    if (restorable && !index_.find(write.key_hash)) {
+      // Out of memory here loses a slot that was erased a moment ago: an eviction, no wrong answer.
+      (void)index_.put(write.key_hash, *write.before);
+    }
+  } else if (restorable) {
+    index_.replace(write.key_hash, write.location, *write.before);
+  } else {
+    index_.erase_if_at(write.key_hash, write.location.offset);
+  }
+}
+
+void LogWriter::withdraw_entry_at(Batch& batch, std::uint64_t offset) {
+  for (Part& part : batch.parts) {
+    if (offset < part.place.offset || offset >= part.place.offset + part.bytes) continue;
+    const std::uint64_t within = offset - part.place.offset;
+    const Place place{superblock_.id, offset, part.place.generation};
+    const auto entry = decode_entry({part.memory + within, part.bytes - within}, place);
+    RAWCACHE_ASSERT(entry.has_value());
+    // On a copy: readers may be looking at the entry.
+    std::vector<std::byte> copy(part.memory + within, part.memory + within + entry->bytes);
+    withdraw_entry(copy, place);
+    io_.patch({part.memory + within, sizeof(EntryHeader)},
+              std::span(copy).first(sizeof(EntryHeader)));
+    BatchHeader header{};
+    header.entries = part.entries;
+    header.bytes = static_cast<std::uint32_t>(part.bytes);
+    EntryWalker walker({part.memory, part.bytes}, header, part.place, superblock_.entry_alignment);
+    part.digest = kDigestStart;
+    while (const auto next = walker.next()) part.digest = digest_next(part.digest, next->checksum);
+  }
+  drop_record(offset);
+}
+
+void LogWriter::drop_record(std::uint64_t offset) {
+  if (FooterRecord* record = log_.find_record(offset)) {
+    record->kind = EntryKind::withdrawn;
+    return;
+  }
+  for (PendingFooter& footer : footers_) {
+    SealedSegment& sealed = footer.sealed;
+    if (offset < sealed.offset || offset >= sealed.offset + log_.segment_bytes()) continue;
+    const std::uint64_t units = (offset - sealed.offset) / superblock_.entry_alignment;
+    for (FooterRecord& record : sealed.records) {
+      if (record.offset_units == units) record.kind = EntryKind::withdrawn;
+    }
+    std::vector<std::byte> copy(footer.bytes.size());
+    encode_footer(copy, sealed.records, sealed.trailer,
+                  {superblock_.id, sealed.offset, sealed.trailer.generation});
+    io_.patch(footer.bytes, copy);
+  }
+}
+
+std::uint64_t LogWriter::volatile_bytes() const {
+  std::uint64_t bytes = 0;
+  const auto add = [&](const Batch& batch) {
+    for (const Part& part : batch.parts) bytes += round_up(part.bytes, superblock_.block_bytes);
+  };
+  for (const Batch& batch : sealed_) add(batch);
+  if (open_) add(*open_);
+  return bytes;
+}
+
+bool LogWriter::relocate(std::uint64_t replay_from, std::int64_t now) {
+  // At worst every second segment byte goes to waste, as when all entries are just over half a
+  // segment.
+  const std::uint64_t needed = divide_up(2 * volatile_bytes(), log_.segment_bytes()) + 1;
+  if (log_.usable_free_count(replay_from) < needed) return false;
+
+  const auto memory = io_.take_all();  // the old batches' bytes live in it
+  if (!memory) return false;
+  std::deque<Batch> batches = std::exchange(sealed_, {});
+  const bool last_is_open = open_.has_value();
+  if (open_) batches.push_back(std::move(*open_));
+  open_.reset();
+  footers_.clear();
+  ++disturbances_;
+
+  const std::uint32_t next = *log_.usable_free(replay_from);
+  if (log_.has_open()) (void)log_.seal(next, next_sequence_);  // no footer: the place is bad
+  log_.open(next, next_batch_);
+  for (std::size_t i = 0; i < batches.size(); ++i) {
+    append_again(batches[i], replay_from);
+    if (i + 1 < batches.size() || !last_is_open) {
+      const auto sealed = seal(now);
+      RAWCACHE_ASSERT(sealed.has_value());
+    }
+  }
+  return true;
+}
+
+void LogWriter::append_again(const Batch& batch, std::uint64_t replay_from) {
+  for (const Part& part : batch.parts) {
+    BatchHeader header{};
+    header.entries = part.entries;
+    header.bytes = static_cast<std::uint32_t>(part.bytes);
+    EntryWalker walker({part.memory, part.bytes}, header, part.place, superblock_.entry_alignment);
+    while (const auto view = walker.next()) {
+      if (view->kind == EntryKind::withdrawn) continue;
+      EntryFields entry{.kind = view->kind,
+                        .sequence = view->sequence,
+                        .expires_at = view->expires_at,
+                        .key = view->key,
+                        .key_hash = view->key_hash,
+                        .value = view->value,
+                        .value_hash = hash_value(view->value)};
+      const Appended appended = append(entry, replay_from);
+      RAWCACHE_ASSERT(appended.obstacle == Obstacle::none);
+      const Location before{walker.offset(), size_class(view->bytes)};
+      index_.replace(view->key_hash, before, appended.location);
+    }
+  }
+}
+
+void LogWriter::discard() {
+  const auto end = [](Batch& batch) {
+    for (DirectWrite* write : batch.direct) {
+      write->state.store(DirectWrite::State::durable, std::memory_order_release);
+    }
+  };
+  for (Batch& batch : sealed_) end(batch);
+  if (open_) end(*open_);
+  sealed_.clear();
+  open_.reset();
+  footers_.clear();
+  ++disturbances_;
+}
+
+}  // namespace rawcache

@@ -1,0 +1,137 @@
+// LogWriter: turns entries into batches at the head of the log. Places, encodes, closes batches,
+// and takes back what failed.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "batch/batch_io_manager.h"
+#include "cache/index.h"
+#include "cache/segment_log.h"
+#include "format/batch.h"
+#include "format/entry.h"
+#include "format/superblock.h"
+#include "rawcache/result.h"
+
+namespace rawcache {
+
+/// A store or remove whose caller waits for it to be durable. Lives on the caller's stack until
+/// `state` is no longer waiting; everything else is written before that.
+struct DirectWrite {
+  enum class State : std::uint8_t { waiting, durable, failed };
+  std::uint64_t key_hash = 0;
+  Location location;  ///< of its entry
+  bool remove = false;
+  std::optional<Location> before;       ///< what the index held, to be put back if it fails
+  std::uint32_t before_generation = 0;  ///< of the segment that `before` lies in
+  Error error{Errc::io_error};
+  std::atomic<State> state{State::waiting};
+};
+
+/// Not synchronised: the cache's log lock guards every call.
+class LogWriter {
+ public:
+  LogWriter(const Superblock& superblock, BatchIOManager& io, Index& index, SegmentLog& log);
+
+  /// What stands in the way of appending an entry of this size.
+  enum class Obstacle : std::uint8_t {
+    none,
+    buffer,   ///< the write buffer has no room: flush
+    segment,  ///< the log needs a segment and none is usable: reclaim
+  };
+  /// Appends and encodes an entry at the head of the log, in the open batch. Sets entry.sequence.
+  /// `replay_from` is that of the durable checkpoint: what may be reused. On an obstacle nothing
+  /// changed.
+  struct Appended {
+    Obstacle obstacle = Obstacle::none;
+    Location location;
+  };
+  Appended append(EntryFields& entry, std::uint64_t replay_from);
+  /// Makes the caller's write part of the open batch's fate.
+  void wait_with_batch(DirectWrite& write);
+  /// Takes back the entry appended last.
+  void withdraw_last(Location location);
+
+  /// Closes the open batch, if there is one, and hands its buffer to the BatchIOManager.
+  /// Error: buffer_full while an earlier batch is sealed and not durable.
+  Result<void> seal(std::int64_t now);
+  bool has_sealed() const { return !sealed_.empty(); }
+  bool has_open_batch() const { return open_.has_value(); }
+
+  /// The sealed batches have become durable.
+  void sealed_durable();
+  /// They have not: withdraws every direct write, sealed or in the open batch, with this error.
+  void fail(const Error& error);
+  /// Places everything that is not durable in a fresh segment and encodes it anew. False if no
+  /// segment is usable. Sequences of entries stay. Afterwards there may be sealed batches again.
+  bool relocate(std::uint64_t replay_from, std::int64_t now);
+  /// Forgets everything that is not durable; direct writes end as durable (clear came after them).
+  void discard();
+
+  /// The first batch sequence that is not durable or not begun.
+  std::uint64_t first_volatile_batch() const;
+  std::uint64_t next_batch() const { return next_batch_; }
+  std::uint64_t next_sequence() const { return next_sequence_; }
+  std::uint64_t durable_through() const { return durable_through_; }
+  void resume(std::uint64_t next_batch, std::uint64_t next_sequence, std::uint64_t durable_through);
+  /// Counts events after which a checkpoint that began before them must not be completed.
+  std::uint64_t disturbances() const { return disturbances_; }
+  std::uint64_t withdrawn() const { return withdrawn_; }
+
+ private:
+  /// The piece of a batch in one segment.
+  struct Part {
+    std::uint32_t segment = 0;
+    std::uint32_t previous_segment = 0;
+    Place place;                  ///< of the header
+    std::byte* memory = nullptr;  ///< header and entries, contiguous in the write buffer
+    std::uint64_t bytes = 0;
+    std::uint32_t entries = 0;
+    std::uint64_t digest = kDigestStart;
+  };
+  struct Batch {
+    std::uint64_t sequence = 0;
+    std::uint32_t time = 0;
+    std::vector<Part> parts;
+    std::vector<DirectWrite*> direct;
+  };
+  /// A footer that waits in a write buffer; kept to be corrected if one of its entries is
+  /// withdrawn.
+  struct PendingFooter {
+    SealedSegment sealed;
+    std::span<std::byte> bytes;
+  };
+
+  Place place_at(std::uint64_t offset) const;
+  bool part_takes(std::uint64_t size) const;
+  std::span<std::byte> begin_part(std::uint64_t entry_size);
+  void close_part();
+  void go_on_in(std::uint32_t next);
+  void write_headers(Batch& batch);
+  void withdraw_direct(Batch& batch, const Error& error);
+  void put_back(const DirectWrite& write);
+  void withdraw_entry_at(Batch& batch, std::uint64_t offset);
+  void drop_record(std::uint64_t offset);
+  void append_again(const Batch& batch, std::uint64_t replay_from);
+  std::uint64_t volatile_bytes() const;
+
+  const Superblock& superblock_;
+  BatchIOManager& io_;
+  Index& index_;
+  SegmentLog& log_;
+
+  std::optional<Batch> open_;
+  std::deque<Batch> sealed_;
+  std::vector<PendingFooter> footers_;
+  std::uint64_t next_batch_ = 1;
+  std::uint64_t next_sequence_ = 1;
+  std::uint64_t durable_through_ = 0;
+  std::uint64_t disturbances_ = 0;
+  std::uint64_t withdrawn_ = 0;
+};
+
+}  // namespace rawcache

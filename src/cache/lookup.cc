@@ -1,0 +1,233 @@
+// lookup, lookup_batch, contains, for_each_key: locate -> read -> verify -> touch.
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "cache/cache_impl.h"
+#include "format/size_class.h"
+
+namespace rawcache {
+namespace {
+
+/// An entry can move while it is being read (its segment is reclaimed and it has been stored anew,
+/// or its batch is placed elsewhere). That often in a row means that something else is wrong.
+constexpr int kAttemptsMax = 4;
+
+/// A value is handed out as a view if it fills at least this share of the memory that it keeps
+/// alive.
+constexpr std::size_t kViewShare = 4;
+
+/// Entries read at once by for_each_key.
+constexpr std::size_t kVisitBatch = 64;
+
+}  // namespace
+
+// --- Locate ---
+
+RawDiskCache::Impl::Located RawDiskCache::Impl::located_at(std::uint64_t key_hash,
+                                                           Location location) const {
+  const std::uint32_t segment = log_->segment_of(location.offset);
+  const std::uint64_t end = log_->segment_offset(segment) + log_->segment_bytes();
+  const std::uint64_t size = std::min(size_class_bytes(location.size_class), end - location.offset);
+  return {key_hash, location, log_->generation(segment), {location.offset, size}};
+}
+
+std::optional<RawDiskCache::Impl::Located> RawDiskCache::Impl::locate(
+    std::uint64_t key_hash) const {
+  const auto location = index_->find(key_hash);
+  if (!location) return std::nullopt;
+  return located_at(key_hash, *location);
+}
+
+// --- Verify ---
+
+std::optional<Result<Value>> RawDiskCache::Impl::verify(std::string_view key,
+                                                        const Located& located,
+                                                        const ReadAnswer& read, std::int64_t now) {
+  const Place place{superblock_.id, located.location.offset, located.generation};
+  const auto entry = decode_entry(*read.bytes, place);
+  if (!entry || entry->kind != EntryKind::value) {
+    const auto current = index_->find(located.key_hash);
+    const bool moved = !current || *current != located.location ||
+                       log_->generation(log_->segment_of(current->offset)) != located.generation;
+    if (moved) return std::nullopt;
+    // It is where it should be and cannot be read. Never an older value: a miss, from now on.
+    counters_.corruptions.add();
+    index_->erase_if_at(located.key_hash, located.location.offset);
+    return std::unexpected(Errc::not_found);
+  }
+  if (entry->key != key) {
+    counters_.collisions.add();
+    return std::unexpected(Errc::not_found);
+  }
+  if (entry->expires_at != 0 && entry->expires_at <= now) {
+    counters_.expired.add();
+    index_->erase_if_at(located.key_hash, located.location.offset);
+    return std::unexpected(Errc::not_found);
+  }
+  index_->touch(located.key_hash, located.location.offset);
+  return make_value(*entry, read);
+}
+
+Result<Value> RawDiskCache::Impl::make_value(const EntryView& entry, const ReadAnswer& read) {
+  const bool view = entry.value.size() * kViewShare >= read.lease_bytes && !arena_->nearly_empty();
+  if (!view && !entry.value.empty()) {
+    // A small value must not keep a large buffer alive.
+    if (IoLease copy = arena_->heap_lease(entry.value.size(), false)) {
+      std::memcpy(copy.bytes.data(), entry.value.data(), entry.value.size());
+      return Value(std::move(copy.owner), copy.bytes.first(entry.value.size()), entry.sequence,
+                   entry.expires_at);
+    }
+  }
+  return Value(read.lease, entry.value, entry.sequence, entry.expires_at);
+}
+
+// --- One key ---
+
+Result<void> RawDiskCache::Impl::check_key(std::string_view key) const {
+  if (closed_.load(std::memory_order_relaxed)) return std::unexpected(Errc::closed);
+  if (key.empty()) return std::unexpected(Errc::key_empty);
+  if (key.size() > kKeyBytesMax) return std::unexpected(Errc::key_too_long);
+  return {};
+}
+
+Result<Value> RawDiskCache::Impl::find_value(std::string_view key, std::int64_t now) {
+  if (auto checked = check_key(key); !checked) return std::unexpected(checked.error());
+  const std::uint64_t key_hash = hash_key(key, superblock_.id);
+  for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
+    const auto located = locate(key_hash);
+    if (!located) return std::unexpected(Errc::not_found);
+    ReadAnswer read = io_->read(located->extent);
+    if (!read.bytes) return std::unexpected(read.bytes.error());
+    if (auto result = verify(key, *located, read, now)) return std::move(*result);
+  }
+  return std::unexpected(Errc::not_found);
+}
+
+void RawDiskCache::Impl::count_lookup(const Result<Value>& result) {
+  if (result) {
+    counters_.hits.add();
+    counters_.user_bytes_read.add(result->size());
+  } else if (result.error() == Errc::not_found) {
+    counters_.misses.add();
+  }
+}
+
+Result<Value> RawDiskCache::Impl::lookup(std::string_view key) {
+  LatencyTimer timer(counters_.lookup_latency);
+  counters_.lookups.add();
+  auto result = find_value(key, now());
+  count_lookup(result);
+  return result;
+}
+
+Result<bool> RawDiskCache::Impl::contains(std::string_view key) {
+  const auto found = find_value(key, now());
+  if (found) return true;
+  if (found.error() == Errc::not_found) return false;
+  return std::unexpected(found.error());
+}
+
+// --- Many keys ---
+
+std::vector<Result<Value>> RawDiskCache::Impl::lookup_batch(
+    std::span<const std::string_view> keys) {
+  LatencyTimer timer(counters_.lookup_batch_latency);
+  counters_.batches.add();
+  counters_.lookups.add(keys.size());
+  const std::int64_t time = now();
+  std::vector<Result<Value>> results(keys.size(), std::unexpected(Errc::not_found));
+
+  std::vector<std::uint64_t> hashes(keys.size());
+  std::vector<bool> valid(keys.size(), true);
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    if (auto checked = check_key(keys[i]); !checked) {
+      results[i] = std::unexpected(checked.error());
+      valid[i] = false;
+      continue;
+    }
+    hashes[i] = hash_key(keys[i], superblock_.id);
+    index_->prefetch(hashes[i]);
+  }
+  std::vector<Located> located;
+  std::vector<Extent> extents;
+  std::vector<std::uint32_t> askers;  // keys[askers[i]] is at located[i]
+  located.reserve(keys.size());
+  for (std::uint32_t i = 0; i < keys.size(); ++i) {
+    if (!valid[i]) continue;
+    if (auto at = locate(hashes[i])) {
+      extents.push_back(at->extent);
+      located.push_back(*at);
+      askers.push_back(i);
+    }
+  }
+  std::vector<ReadAnswer> answers = io_->read(extents);
+  for (std::size_t i = 0; i < answers.size(); ++i) {
+    Result<Value>& result = results[askers[i]];
+    if (!answers[i].bytes) {
+      result = std::unexpected(answers[i].bytes.error());
+    } else if (auto verified = verify(keys[askers[i]], located[i], answers[i], time)) {
+      result = std::move(*verified);
+    } else {
+      result = find_value(keys[askers[i]], time);  // it moved meanwhile
+    }
+    answers[i] = ReadAnswer();  // lets go of the read buffer, if no value keeps it
+  }
+  for (const auto& result : results) count_lookup(result);
+  return results;
+}
+
+// --- All keys ---
+
+Result<void> RawDiskCache::Impl::for_each_key(const std::function<bool(const KeyInfo&)>& each) {
+  if (closed_.load(std::memory_order_relaxed)) return std::unexpected(Errc::closed);
+  const std::int64_t time = now();
+  std::vector<std::uint64_t> slots;
+  for (std::uint32_t page = 0; page < index_->pages(); ++page) {
+    slots.clear();
+    index_->copy_page(page, slots);
+    auto go_on = visit_slots(page, slots, each, time);
+    if (!go_on) return std::unexpected(go_on.error());
+    if (!*go_on) break;
+  }
+  return {};
+}
+
+Result<bool> RawDiskCache::Impl::visit_slots(std::uint32_t page,
+                                             const std::vector<std::uint64_t>& slots,
+                                             const std::function<bool(const KeyInfo&)>& each,
+                                             std::int64_t now) {
+  for (std::size_t first = 0; first < slots.size(); first += kVisitBatch) {
+    const auto some = std::span(slots).subspan(first, std::min(kVisitBatch, slots.size() - first));
+    std::vector<Located> located;
+    std::vector<Extent> extents;
+    for (const std::uint64_t slot : some) {
+      located.push_back(located_at(0, index_->layout().location(slot)));
+      extents.push_back(located.back().extent);
+    }
+    const std::vector<ReadAnswer> answers = io_->read(extents);
+    for (std::size_t i = 0; i < answers.size(); ++i) {
+      if (!answers[i].bytes) {
+        if (answers[i].bytes.error() == Errc::io_error) continue;  // unreadable: left out
+        return std::unexpected(answers[i].bytes.error());
+      }
+      const Place place{superblock_.id, located[i].location.offset, located[i].generation};
+      const auto entry = decode_entry(*answers[i].bytes, place);
+      // Moved, removed or overwritten since the page was copied?
+      if (!entry || entry->kind != EntryKind::value ||
+          !index_->matches(entry->key_hash, page, some[i]) ||
+          index_->find(entry->key_hash) != located[i].location) {
+        continue;
+      }
+      if (entry->expires_at != 0 && entry->expires_at <= now) continue;
+      const KeyInfo info{.key = entry->key,
+                         .value_bytes = entry->value.size(),
+                         .sequence = entry->sequence,
+                         .expires_at = entry->expires_at};
+      if (!each(info)) return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace rawcache

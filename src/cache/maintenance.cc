@@ -1,0 +1,291 @@
+// Reclaim, checkpoint, clear: what keeps the log going. All of it under checkpoint_mutex_.
+#include <algorithm>
+
+#include "base/aligned_buffer.h"
+#include "cache/cache_impl.h"
+#include "cache/checkpoint_io.h"
+#include "cache/segment_scan.h"
+
+namespace rawcache {
+namespace {
+
+/// The log grows by this many times a checkpoint's size before the next: checkpoints cost 1/16 of
+/// the writes at most, as long as the shares below allow.
+constexpr std::uint64_t kLogPerCheckpointByte = 16;
+constexpr std::uint64_t kReplayShareMin = 16;  ///< at least 1/16 of the capacity between two
+constexpr std::uint64_t kReplayShareMax = 2;   ///< at most 1/2, which bounds the replay
+
+/// A checkpoint is given up when something was withdrawn while it was taken. That often in a row,
+/// and the call that needed it fails.
+constexpr int kCheckpointAttemptsMax = 4;
+
+}  // namespace
+
+// --- Reclaim ---
+
+Result<bool> RawDiskCache::Impl::reclaim_one(Counter& cause) {
+  std::uint32_t victim = 0;
+  std::uint32_t generation = 0;
+  bool durable = true;
+  {
+    MutexLock lock(log_mutex_);
+    const auto chosen = policy_->victim(log_->table());
+    if (!chosen) return false;
+    victim = *chosen;
+    generation = log_->table()[victim].generation;
+    durable = log_->table()[victim].last_batch < writer_->first_volatile_batch();
+  }
+  if (!durable) {
+    // Only caches of a few segments come here: the oldest is still on its way to the device.
+    if (auto flushed = flush_writes(); !flushed) return std::unexpected(flushed.error());
+  }
+  const std::uint64_t start = log_->segment_offset(victim);
+  std::uint64_t erased = 0;
+  const auto trailer = read_footer_trailer(*disk_, superblock_, victim);
+  std::uint64_t bytes_read = 0;
+  auto records = trailer && trailer->generation == generation
+                     ? read_footer_records(*disk_, superblock_, victim, *trailer, bytes_read)
+                     : std::nullopt;
+  if (records) {
+    for (const FooterRecord& record : *records) {
+      const std::uint64_t offset =
+          start + std::uint64_t{record.offset_units} * superblock_.entry_alignment;
+      if (record.kind == EntryKind::value && index_->erase_if_at(record.key_hash, offset)) ++erased;
+    }
+  } else {
+    erased = index_->erase_range(start, start + log_->segment_bytes());
+  }
+  cause.add(erased);
+  MutexLock lock(log_mutex_);
+  log_->release(victim);
+  return true;
+}
+
+Result<void> RawDiskCache::Impl::make_segment_usable(std::uint64_t wanted) {
+  MutexLock lock(checkpoint_mutex_);
+  int checkpoints = 0;
+  for (;;) {
+    std::uint64_t usable = 0;
+    std::uint64_t free = 0;
+    {
+      MutexLock log_lock(log_mutex_);
+      usable = log_->usable_free_count(replay_from_.load(std::memory_order_relaxed));
+      free = log_->free_count();
+    }
+    if (usable >= wanted) return {};
+    if (free >= wanted) {
+      // Free, but a checkpoint that still points into them is the newest durable one.
+      if (++checkpoints > kCheckpointAttemptsMax) {
+        return std::unexpected(
+            Error(Errc::io_error, "stores keep failing while a checkpoint is taken"));
+      }
+      if (auto taken = take_checkpoint(false); !taken) return std::unexpected(taken.error());
+      continue;
+    }
+    auto reclaimed = reclaim_one(counters_.evicted);
+    if (!reclaimed) return std::unexpected(reclaimed.error());
+    if (!*reclaimed) {
+      return std::unexpected(Error(Errc::no_space, "no segment can be freed"));
+    }
+  }
+}
+
+Result<void> RawDiskCache::Impl::make_index_room() {
+  MutexLock lock(checkpoint_mutex_);
+  while (index_->full()) {
+    auto reclaimed = reclaim_one(counters_.evicted_index_full);
+    if (!reclaimed) return std::unexpected(reclaimed.error());
+    if (*reclaimed) continue;
+    // Everything lies in the open segment.
+    return std::unexpected(
+        Error(Errc::no_space, "the index is full; format with more expected_entries"));
+  }
+  return {};
+}
+
+// --- Checkpoint ---
+
+struct RawDiskCache::Impl::Barrier {
+  CheckpointHeader header{};
+  std::vector<SegmentRecord> table;
+  std::uint64_t disturbances = 0;
+  std::uint64_t appended = 0;
+};
+
+bool RawDiskCache::Impl::checkpoint_due() const {
+  if (checkpoint_wanted_.load(std::memory_order_relaxed)) return true;
+  const std::uint64_t log_bytes = std::uint64_t{superblock_.segments} * superblock_.segment_bytes;
+  const std::uint64_t size =
+      checkpoint_stream_bytes_max(superblock_.segments, index_->pages(), index_->entries());
+  const std::uint64_t interval = std::clamp(
+      kLogPerCheckpointByte * size, log_bytes / kReplayShareMin, log_bytes / kReplayShareMax);
+  return appended_.load(std::memory_order_relaxed) -
+             appended_at_checkpoint_.load(std::memory_order_relaxed) >=
+         interval;
+}
+
+// After it everything called before it is durable, and every batch from header.replay_from on holds
+// later calls only.
+Result<RawDiskCache::Impl::Barrier> RawDiskCache::Impl::raise_barrier() {
+  take_turn();
+  auto flushed = flush_in_turn(Wait::yes);
+  Barrier barrier;
+  if (flushed) {
+    MutexLock lock(log_mutex_);
+    barrier.header.segments = log_->segments();
+    barrier.header.replay_from = writer_->first_volatile_batch();
+    barrier.header.next_batch = writer_->next_batch();
+    barrier.header.next_sequence = writer_->next_sequence();
+    barrier.header.open_segment = log_->open_segment();
+    barrier.header.previous_segment = log_->previous_segment();
+    barrier.table = log_->table();
+    barrier.disturbances = writer_->disturbances();
+    barrier.appended = log_->appended_bytes();
+  }
+  end_turn();
+  if (!flushed) return std::unexpected(flushed.error());
+  barrier.header.time_high = static_cast<std::uint64_t>(now());
+  return barrier;
+}
+
+Result<std::uint64_t> RawDiskCache::Impl::write_snapshot(CheckpointWriter& writer,
+                                                         const Barrier& barrier) const {
+  if (auto table = writer.append(std::as_bytes(std::span(barrier.table))); !table) {
+    return std::unexpected(table.error());
+  }
+  std::uint64_t entries = 0;
+  std::vector<std::uint64_t> slots;
+  for (std::uint32_t page = 0; page < index_->pages(); ++page) {
+    slots.clear();
+    index_->copy_page(page, slots);
+    const auto count = static_cast<std::uint16_t>(slots.size());
+    if (auto done = writer.append(std::as_bytes(std::span(&count, 1))); !done) {
+      return std::unexpected(done.error());
+    }
+    if (auto done = writer.append(std::as_bytes(std::span(slots))); !done) {
+      return std::unexpected(done.error());
+    }
+    entries += slots.size();
+  }
+  return entries;
+}
+
+Result<bool> RawDiskCache::Impl::take_checkpoint(bool closing) {
+  auto barrier = raise_barrier();
+  if (!barrier) return std::unexpected(barrier.error());
+  const int area = 1 - checkpoint_area_;
+  auto writer = CheckpointWriter::create(*disk_, superblock_, area, checkpoint_generation_ + 1);
+  if (!writer) return std::unexpected(writer.error());
+
+  const auto attempt = [&]() -> Result<bool> {
+    auto entries = write_snapshot(*writer, *barrier);
+    if (!entries) return std::unexpected(entries.error());
+    // What the snapshot points to must be durable before the checkpoint can be valid.
+    if (auto flushed = flush_writes(); !flushed) return std::unexpected(flushed.error());
+    if (auto finished = writer->finish(); !finished) return std::unexpected(finished.error());
+    {
+      MutexLock lock(log_mutex_);
+      if (writer_->disturbances() != barrier->disturbances) return false;
+    }
+    barrier->header.entries = *entries;
+    barrier->header.closed = closing ? 1 : 0;
+    if (auto done = writer->commit(barrier->header); !done) return std::unexpected(done.error());
+    return true;
+  };
+  auto taken = attempt();
+  if (!taken) counters_.checkpoint_failures.add();
+  if (!taken || !*taken) return taken;
+  counters_.checkpoints.add();
+  checkpoint_area_ = area;
+  ++checkpoint_generation_;
+  checkpoint_wanted_.store(false, std::memory_order_relaxed);
+  replay_from_.store(barrier->header.replay_from, std::memory_order_relaxed);
+  appended_at_checkpoint_.store(barrier->appended, std::memory_order_relaxed);
+  return true;
+}
+
+Result<void> RawDiskCache::Impl::maintain() {
+  if (closed_.load(std::memory_order_relaxed)) return std::unexpected(Errc::closed);
+  if (checkpoint_due()) {
+    MutexLock lock(checkpoint_mutex_);
+    // Another call may have taken it while this one waited.
+    if (checkpoint_due()) {
+      if (auto taken = take_checkpoint(false); !taken) return std::unexpected(taken.error());
+    }
+  }
+  if (segments_wanted_.load(std::memory_order_relaxed)) {
+    if (auto made = make_segment_usable(kSpareSegments); !made) return made;
+    segments_wanted_.store(false, std::memory_order_relaxed);
+  }
+  return {};
+}
+
+// --- Clear ---
+
+Result<void> RawDiskCache::Impl::write_superblock(const Superblock& superblock) {
+  AlignedBuffer block = AlignedBuffer::allocate(superblock.block_bytes);
+  if (block.empty()) return std::unexpected(Error(Errc::out_of_memory, "superblock"));
+  Superblock next = superblock;
+  next.write_generation = written_superblock_.write_generation + 1;
+  const int copy = 1 - superblock_copy_;
+  encode_superblock(block.bytes(), next, copy);
+  if (auto written = disk_->write(kSuperblockOffsets[copy], block.bytes()); !written)
+    return written;
+  if (auto synced = disk_->sync(); !synced) return synced;
+  written_superblock_ = next;
+  superblock_copy_ = copy;
+  return {};
+}
+
+Result<void> RawDiskCache::Impl::clear() {
+  if (closed_.load(std::memory_order_relaxed)) return std::unexpected(Errc::closed);
+  MutexLock lock(checkpoint_mutex_);
+  take_turn();
+  // Nothing may be under way to segments that are about to be free. How it ends does not matter.
+  if (!io_->can_seal()) (void)complete_in_turn();
+  Result<void> result;
+  {
+    MutexLock log_lock(log_mutex_);
+    Superblock cleared = written_superblock_;
+    // The open batch's number goes with it.
+    cleared.dead_below_batch = writer_->next_batch();
+    cleared.dead_below_sequence = writer_->next_sequence();
+    cleared.time_high = static_cast<std::uint64_t>(now());
+    result = write_superblock(cleared);
+    if (result) {
+      io_->discard();
+      writer_->discard();
+      log_->clear();
+      index_->clear();
+    }
+  }
+  end_turn();
+  return result;
+}
+
+// --- The maintenance thread ---
+
+void RawDiskCache::Impl::wake_maintenance() {
+  if (!maintenance_.joinable()) {
+    (void)maintain();  // a failure is counted; what cannot wait fails in the call that needs it
+    return;
+  }
+  MutexLock lock(maintenance_mutex_);
+  if (maintenance_due_) return;
+  maintenance_due_ = true;
+  maintenance_wanted_.notify_one();
+}
+
+void RawDiskCache::Impl::run_maintenance() {
+  for (;;) {
+    {
+      MutexLock lock(maintenance_mutex_);
+      while (!maintenance_due_ && !maintenance_stop_) maintenance_wanted_.wait(maintenance_mutex_);
+      if (maintenance_stop_) return;
+      maintenance_due_ = false;
+    }
+    (void)maintain();
+  }
+}
+
+}  // namespace rawcache

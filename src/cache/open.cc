@@ -1,0 +1,360 @@
+// Opening, recovering and closing a cache; making and inspecting one.
+#include <sys/random.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <ctime>
+
+#include "base/aligned_buffer.h"
+#include "batch/merge.h"
+#include "cache/cache_impl.h"
+#include "cache/checkpoint_io.h"
+#include "cache/device_signature.h"
+
+namespace rawcache {
+namespace {
+
+constexpr std::uint64_t kBufferBytesMin = 4096;
+constexpr std::uint64_t kBufferBytesMax = std::uint64_t{1} << 30;
+constexpr std::uint64_t kReadBufferBytesMin = std::uint64_t{64} << 10;
+constexpr std::uint64_t kReadBufferBytesMax = std::uint64_t{1} << 40;
+
+std::int64_t system_now() { return static_cast<std::int64_t>(std::time(nullptr)); }
+
+Error invalid(std::string what) { return {Errc::invalid_options, std::move(what)}; }
+
+Result<void> validate(const Options& options) {
+  if (options.max_operations == 0) return std::unexpected(invalid("max_operations is 0"));
+  if (options.max_buffer_bytes < kBufferBytesMin || options.max_buffer_bytes > kBufferBytesMax) {
+    return std::unexpected(invalid("max_buffer_bytes must be from 4 KiB to 1 GiB"));
+  }
+  if (options.read_buffer_bytes < kReadBufferBytesMin ||
+      options.read_buffer_bytes > kReadBufferBytesMax) {
+    return std::unexpected(invalid("read_buffer_bytes must be from 64 KiB to 1 TiB"));
+  }
+  if (options.read_gap_bytes > kReadGapBytesMax) {
+    return std::unexpected(invalid("read_gap_bytes must be at most 64 KiB"));
+  }
+  if (options.default_ttl.count() < 0) return std::unexpected(invalid("default_ttl is negative"));
+  return {};
+}
+
+/// Whether the device is the one that the superblock was written for, and the one that is wanted.
+Result<void> check_identity(const Superblock& superblock, const DiskInfo& info,
+                            const Options& options) {
+  const std::string sizes = info.path + ": formatted with " +
+                            std::to_string(superblock.device_bytes) + " bytes, now " +
+                            std::to_string(info.size_bytes);
+  if (info.size_bytes < superblock.device_bytes) {
+    return std::unexpected(Error(Errc::device_shrunk, sizes));
+  }
+  if (info.size_bytes > superblock.device_bytes && !options.accept_grown) {
+    return std::unexpected(Error(Errc::device_grown, sizes));
+  }
+  if (!options.expected_id.empty() && options.expected_id != to_string(superblock.id)) {
+    return std::unexpected(Error(
+        Errc::wrong_device,
+        info.path + ": this is " + to_string(superblock.id) + ", not " + options.expected_id));
+  }
+  if (superblock.block_bytes % info.io_alignment != 0) {
+    return std::unexpected(Error(Errc::geometry_mismatch,
+                                 info.path + ": the device wants I/O in units of " +
+                                     std::to_string(info.io_alignment) + " bytes, the cache has " +
+                                     std::to_string(superblock.block_bytes)));
+  }
+  const FormatOptions& format = options.format;
+  const auto differs = [&](const char* what, std::uint64_t asked, std::uint64_t is) {
+    return Error(Errc::geometry_mismatch, info.path + ": " + what + " is " + std::to_string(is) +
+                                              ", asked for " + std::to_string(asked));
+  };
+  const std::uint64_t end =
+      superblock.segments_offset + std::uint64_t{superblock.segments} * superblock.segment_bytes;
+  // Whole segments only are used, so what was asked for is met by up to one less.
+  if (format.capacity != 0 &&
+      (format.capacity < end || format.capacity - end >= superblock.segment_bytes)) {
+    return std::unexpected(differs("the capacity", format.capacity, end));
+  }
+  if (format.segment_bytes != 0 && format.segment_bytes != superblock.segment_bytes) {
+    return std::unexpected(
+        differs("segment_bytes", format.segment_bytes, superblock.segment_bytes));
+  }
+  if (format.block_bytes != FormatOptions().block_bytes &&
+      format.block_bytes != superblock.block_bytes) {
+    return std::unexpected(differs("block_bytes", format.block_bytes, superblock.block_bytes));
+  }
+  return {};
+}
+
+CacheInfo info_of(const Superblock& superblock, const DiskInfo& disk) {
+  CacheInfo info;
+  info.id = to_string(superblock.id);
+  info.format_version = superblock.version;
+  info.device_bytes = superblock.device_bytes;
+  info.capacity_bytes =
+      superblock.segments_offset + std::uint64_t{superblock.segments} * superblock.segment_bytes;
+  info.block_bytes = superblock.block_bytes;
+  info.segment_bytes = superblock.segment_bytes;
+  info.segments = superblock.segments;
+  info.entries_max = superblock.entries_max;
+  info.value_bytes_max = entry_bytes_max(superblock) - entry_bytes(1, 0, true);
+  info.entry_alignment = superblock.entry_alignment;
+  info.checkpoint_area_bytes = superblock.checkpoint_bytes;
+  info.engine = disk.engine;
+  info.direct = disk.direct;
+  info.fallback_reason = disk.fallback_reason;
+  return info;
+}
+
+bool exists(const std::string& path) {
+  struct stat status{};
+  return ::stat(path.c_str(), &status) == 0 || errno != ENOENT;
+}
+
+}  // namespace
+
+// --- Opening ---
+
+Result<std::unique_ptr<RawDiskCache::Impl>> RawDiskCache::Impl::open(std::unique_ptr<Disk> disk,
+                                                                     const Options& options) {
+  if (auto valid = validate(options); !valid) return std::unexpected(valid.error());
+  auto loaded = load_superblock(*disk);
+  if (!loaded) return std::unexpected(loaded.error());
+  if (auto checked = check_identity(loaded->superblock, disk->info(), options); !checked) {
+    return std::unexpected(checked.error());
+  }
+  std::unique_ptr<Impl> impl(new Impl(std::move(disk), options, *loaded));
+  if (auto started = impl->start(); !started) return std::unexpected(started.error());
+  return impl;
+}
+
+RawDiskCache::Impl::Impl(std::unique_ptr<Disk> disk, const Options& options,
+                         const LoadedSuperblock& loaded)
+    : options_(options),
+      disk_(std::move(disk)),
+      superblock_(loaded.superblock),
+      policy_(make_fifo_policy()),
+      opened_ns_(monotonic_ns()),
+      written_superblock_(loaded.superblock),
+      superblock_copy_(loaded.copy) {}
+
+Result<void> RawDiskCache::Impl::start() {
+  const std::uint64_t before = disk_->counters().read_bytes;
+  arena_ = IoArena::create(options_.read_buffer_bytes);
+  if (!arena_) return std::unexpected(Error(Errc::out_of_memory, "read_buffer_bytes"));
+  disk_->use_memory(arena_->memory());
+  auto io = BatchIOManager::create(*disk_, {options_.max_operations, options_.max_buffer_bytes},
+                                   arena_, options_.read_gap_bytes);
+  if (!io) return std::unexpected(io.error());
+  io_ = std::move(*io);
+  auto index = Index::create(superblock_, options_.format.expected_entries != 0);
+  if (!index) return std::unexpected(index.error());
+  index_ = std::move(*index);
+  log_ = std::make_unique<SegmentLog>(superblock_);
+  writer_ = std::make_unique<LogWriter>(superblock_, *io_, *index_, *log_);
+
+  auto recovered = recover(*disk_, superblock_, *index_, options_.rebuild_if_checkpoint_lost);
+  if (!recovered) return std::unexpected(recovered.error());
+  const bool clean = recovered->clean;
+  recovery_counts_ = recovered->counts;
+  recovery_counts_.read_bytes = disk_->counters().read_bytes - before;
+  {
+    MutexLock lock(checkpoint_mutex_);
+    adopt(std::move(*recovered));
+  }
+  // Segments that were freed early and not yet reused have come back with their entries.
+  if (index_->full()) {
+    if (auto room = make_index_room(); !room) return room;
+  }
+  if (!clean) {
+    MutexLock lock(checkpoint_mutex_);
+    if (auto taken = take_checkpoint(false); !taken) return std::unexpected(taken.error());
+  }
+  recovery_ns_ = monotonic_ns() - opened_ns_;
+  if (options_.maintenance_thread) maintenance_ = std::thread([this] { run_maintenance(); });
+  return {};
+}
+
+void RawDiskCache::Impl::adopt(Recovered recovered) {
+  checkpoint_generation_ = recovered.checkpoint_generation;
+  checkpoint_area_ = recovered.checkpoint_area;
+  replay_from_.store(recovered.replay_from, std::memory_order_relaxed);
+  time_high_.store(static_cast<std::int64_t>(recovered.time_high), std::memory_order_relaxed);
+  MutexLock lock(log_mutex_);
+  log_->restore(std::move(recovered.table));
+  if (recovered.open_segment != kNoSegment) {
+    log_->resume(recovered.open_segment, recovered.previous_segment, recovered.open_position,
+                 std::move(recovered.open_records));
+  } else {
+    log_->resume_after(recovered.previous_segment);
+  }
+  writer_->resume(recovered.next_batch, recovered.next_sequence, recovered.durable_through);
+}
+
+std::int64_t RawDiskCache::Impl::now() {
+  const std::int64_t clock = options_.now ? options_.now() : system_now();
+  std::int64_t high = time_high_.load(std::memory_order_relaxed);
+  while (clock > high &&
+         !time_high_.compare_exchange_weak(high, clock, std::memory_order_relaxed)) {
+  }
+  return std::max(clock, high);
+}
+
+// --- Closing ---
+
+Result<void> RawDiskCache::Impl::close() {
+  if (closed_.load(std::memory_order_relaxed)) return {};
+  if (maintenance_.joinable()) {
+    {
+      MutexLock lock(maintenance_mutex_);
+      maintenance_stop_ = true;
+      maintenance_wanted_.notify_one();
+    }
+    maintenance_.join();
+  }
+  Result<void> result;
+  if (auto flushed = flush_writes(); !flushed) {
+    result = std::unexpected(flushed.error());
+  } else {
+    MutexLock lock(checkpoint_mutex_);
+    if (auto taken = take_checkpoint(true); !taken) result = std::unexpected(taken.error());
+  }
+  closed_.store(true, std::memory_order_relaxed);
+  disk_counters_at_close_ = disk_->counters();
+  disk_info_at_close_ = disk_->info();
+  io_at_close_ = io_->counts();
+  io_.reset();
+  disk_.reset();
+  return result;
+}
+
+RawDiskCache::Impl::~Impl() {
+  if (disk_ && io_ && writer_) (void)close();
+}
+
+// --- The public way in ---
+
+Result<RawDiskCache> RawDiskCache::open(std::string_view path_view, Options options) {
+  const std::string path(path_view);
+  if (auto valid = validate(options); !valid) return std::unexpected(valid.error());
+  DiskOptions disk_options{.engine = options.engine, .direct = options.direct};
+  const bool create = options.create_if_missing && !exists(path);
+  if (create) {
+    if (options.format.capacity == 0) {
+      return std::unexpected(invalid("format.capacity is 0: a new file needs a size"));
+    }
+    // Before anything is made: would it fit together?
+    if (auto layout = lay_out(options.format, options.format.capacity, 512); !layout) {
+      return std::unexpected(layout.error());
+    }
+    disk_options.create_bytes = options.format.capacity;
+  }
+  auto disk = open_disk(path, disk_options);
+  if (!disk) return std::unexpected(disk.error());
+  if (create) {
+    if (auto made = format(**disk, options.format); !made) return std::unexpected(made.error());
+  }
+  return open(std::move(*disk), std::move(options));
+}
+
+Result<RawDiskCache> RawDiskCache::open(std::unique_ptr<Disk> disk, Options options) {
+  auto impl = Impl::open(std::move(disk), options);
+  if (!impl) return std::unexpected(impl.error());
+  return RawDiskCache(std::move(*impl));
+}
+
+Result<CacheInfo> RawDiskCache::format(Disk& disk, const FormatOptions& options) {
+  auto layout = lay_out(options, disk.info().size_bytes, disk.info().io_alignment);
+  if (!layout) return std::unexpected(layout.error());
+  Superblock superblock = *layout;
+  std::array<std::uint64_t, 2> random{};
+  if (::getrandom(random.data(), sizeof random, 0) != sizeof random) {
+    return std::unexpected(Error(Errc::io_error, "getrandom", errno));
+  }
+  superblock.id = {random[0], random[1]};
+  superblock.created = static_cast<std::uint32_t>(system_now());
+  superblock.time_high = superblock.created;
+  superblock.write_generation = 1;
+
+  AlignedBuffer block = AlignedBuffer::allocate(superblock.block_bytes);
+  if (block.empty()) return std::unexpected(Error(Errc::out_of_memory, "superblock"));
+  // First nothing is valid, then the empty checkpoint, then the superblocks: a crash in between
+  // leaves either no cache or an empty one. What the segments held belongs to another id.
+  for (const std::uint64_t offset : kSuperblockOffsets) {
+    if (auto wiped = disk.write(offset, block.bytes()); !wiped)
+      return std::unexpected(wiped.error());
+  }
+  if (auto synced = disk.sync(); !synced) return std::unexpected(synced.error());
+
+  auto writer = CheckpointWriter::create(disk, superblock, 0, 1);
+  if (!writer) return std::unexpected(writer.error());
+  const std::vector<SegmentRecord> table(superblock.segments);
+  const std::vector<std::uint16_t> pages(superblock.index_pages, 0);
+  auto done = writer->append(std::as_bytes(std::span(table)));
+  if (done) done = writer->append(std::as_bytes(std::span(pages)));
+  if (done) done = writer->finish();
+  CheckpointHeader header{};
+  header.segments = superblock.segments;
+  header.replay_from = header.next_batch = 1;
+  header.next_sequence = 1;
+  header.time_high = superblock.time_high;
+  header.open_segment = header.previous_segment = kNoSegment;
+  header.closed = 1;
+  if (done) done = writer->commit(header);
+  for (int copy = 0; copy < 2 && done; ++copy) {
+    encode_superblock(block.bytes(), superblock, copy);
+    done = disk.write(kSuperblockOffsets[copy], block.bytes());
+  }
+  if (done) done = disk.sync();
+  if (!done) return std::unexpected(done.error());
+  return info_of(superblock, disk.info());
+}
+
+Result<CacheInfo> RawDiskCache::format(std::string_view path_view, const FormatOptions& options,
+                                       bool overwrite) {
+  const std::string path(path_view);
+  DiskOptions disk_options;
+  if (!exists(path)) {
+    if (options.capacity == 0) {
+      return std::unexpected(invalid("capacity is 0: a new file needs a size"));
+    }
+    if (auto layout = lay_out(options, options.capacity, 512); !layout) {
+      return std::unexpected(layout.error());
+    }
+    disk_options.create_bytes = options.capacity;
+  }
+  auto disk = open_disk(path, disk_options);
+  if (!disk) return std::unexpected(disk.error());
+  if (disk_options.create_bytes == 0 && !overwrite) {
+    auto found = find_signature(**disk);
+    if (!found) return std::unexpected(found.error());
+    if (!found->empty()) {
+      return std::unexpected(Error(Errc::already_exists, path + " holds " + *found));
+    }
+  }
+  return format(**disk, options);
+}
+
+Result<CacheInfo> RawDiskCache::inspect(Disk& disk) {
+  auto loaded = load_superblock(disk);
+  if (!loaded) return std::unexpected(loaded.error());
+  CacheInfo info = info_of(loaded->superblock, disk.info());
+  for (int area = 0; area < 2; ++area) {
+    const auto reader = CheckpointReader::open(disk, loaded->superblock, area);
+    if (!reader || reader->header().generation < info.checkpoint_generation) continue;
+    info.checkpoint_valid = true;
+    info.checkpoint_generation = reader->header().generation;
+    info.checkpoint_entries = reader->header().entries;
+    info.next_sequence = reader->header().next_sequence;
+  }
+  return info;
+}
+
+Result<CacheInfo> RawDiskCache::inspect(std::string_view path) {
+  auto disk = open_disk(path, {.read_only = true});
+  if (!disk) return std::unexpected(disk.error());
+  return inspect(**disk);
+}
+
+}  // namespace rawcache

@@ -1,0 +1,62 @@
+// The public class: forwards to Impl.
+#include "rawcache/raw_disk_cache.h"
+
+#include "cache/cache_impl.h"
+
+namespace rawcache {
+
+RawDiskCache::RawDiskCache(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+RawDiskCache::RawDiskCache(RawDiskCache&&) noexcept = default;
+RawDiskCache& RawDiskCache::operator=(RawDiskCache&&) noexcept = default;
+RawDiskCache::~RawDiskCache() = default;
+
+Result<void> RawDiskCache::store(std::string_view key, std::span<const std::byte> value,
+                                 StoreOptions options) {
+  return impl_->write({.key = key, .value = value, .ttl = options.ttl, .durable = true});
+}
+Result<void> RawDiskCache::store(std::string_view key, std::string_view value,
+                                 StoreOptions options) {
+  return store(key, std::as_bytes(std::span(value)), options);
+}
+
+Result<void> RawDiskCache::store_buffered(std::string_view key, std::span<const std::byte> value,
+                                          StoreOptions options) {
+  return impl_->write({.key = key, .value = value, .ttl = options.ttl, .durable = false});
+}
+Result<void> RawDiskCache::store_buffered(std::string_view key, std::string_view value,
+                                          StoreOptions options) {
+  return store_buffered(key, std::as_bytes(std::span(value)), options);
+}
+
+Result<std::uint64_t> RawDiskCache::flush_writes() { return impl_->flush_writes(); }
+
+Result<Value> RawDiskCache::lookup(std::string_view key) { return impl_->lookup(key); }
+
+std::vector<Result<Value>> RawDiskCache::lookup_batch(std::span<const std::string_view> keys) {
+  return impl_->lookup_batch(keys);
+}
+std::vector<Result<Value>> RawDiskCache::lookup_batch(std::span<const std::string> keys) {
+  const std::vector<std::string_view> views(keys.begin(), keys.end());
+  return impl_->lookup_batch(views);
+}
+
+Result<void> RawDiskCache::remove(std::string_view key) {
+  return impl_->write({.kind = EntryKind::remove, .key = key, .value = {}, .durable = true});
+}
+Result<void> RawDiskCache::remove_buffered(std::string_view key) {
+  return impl_->write({.kind = EntryKind::remove, .key = key, .value = {}, .durable = false});
+}
+
+Result<bool> RawDiskCache::contains(std::string_view key) { return impl_->contains(key); }
+Result<void> RawDiskCache::clear() { return impl_->clear(); }
+Result<void> RawDiskCache::for_each_key(const std::function<bool(const KeyInfo&)>& each) {
+  return impl_->for_each_key(each);
+}
+Result<void> RawDiskCache::maintain() { return impl_->maintain(); }
+Stats RawDiskCache::stats() const { return impl_->stats(); }
+std::uint64_t RawDiskCache::value_bytes_max(std::size_t key_bytes) const {
+  return impl_->value_bytes_max(key_bytes);
+}
+Result<void> RawDiskCache::close() { return impl_->close(); }
+
+}  // namespace rawcache

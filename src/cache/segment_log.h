@@ -1,0 +1,111 @@
+// SegmentLog: the segments, which of them is being filled and up to where, and which come next.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "format/batch.h"
+#include "format/checkpoint.h"
+#include "format/segment.h"
+#include "format/superblock.h"
+
+namespace rawcache {
+
+/// A segment that has just been filled, and what its footer has to say.
+struct SealedSegment {
+  std::uint32_t segment = 0;
+  std::uint64_t offset = 0;  ///< of its start on the disk
+  FooterTrailer trailer{};
+  std::vector<FooterRecord> records;
+};
+
+/// Book-keeping only: no I/O, no bytes. Not synchronised (the cache's log lock guards it), but for
+/// generation(), which readers call at any time.
+class SegmentLog {
+ public:
+  explicit SegmentLog(const Superblock& superblock);
+
+  // The open segment.
+
+  bool has_open() const { return open_ != kNoSegment; }
+  std::uint32_t open_segment() const { return open_; }
+  /// The segment that was filled before the open one, or kNoSegment.
+  std::uint32_t previous_segment() const { return previous_; }
+  /// Disk offset at which the next byte of the log goes.
+  std::uint64_t head() const { return segment_offset(open_) + position_; }
+  /// Whether `bytes` more, padded to a block, leave room for the footer with one more record.
+  bool fits(std::uint64_t bytes) const;
+  /// Takes `bytes` at the head; returns their disk offset.
+  std::uint64_t take(std::uint64_t bytes);
+  /// Bytes from the head to the next block border.
+  std::uint64_t bytes_to_block() const;
+  /// Notes an entry at a disk offset in the open segment.
+  void record(std::uint64_t key_hash, std::uint64_t offset, std::uint8_t size_class,
+              EntryKind kind);
+  /// The record of the entry at `offset`, if it lies in the open segment.
+  FooterRecord* find_record(std::uint64_t offset);
+  /// Notes that batch `sequence` has bytes in the open segment.
+  void note_batch(std::uint64_t sequence);
+
+  /// Closes the open segment; `next` is where the log goes on. The result is to become its footer.
+  SealedSegment seal(std::uint32_t next, std::uint64_t next_sequence);
+  /// Opens a free segment; `first_batch` is the sequence of the batch that begins or goes on there.
+  void open(std::uint32_t segment, std::uint64_t first_batch);
+  /// Goes on in a segment after recovery.
+  void resume(std::uint32_t segment, std::uint32_t previous, std::uint64_t position,
+              std::vector<FooterRecord> records);
+  /// The same when no segment was open; `previous` was filled last, or kNoSegment.
+  void resume_after(std::uint32_t previous) { previous_ = previous; }
+
+  // The others.
+
+  /// A free segment that may be reused when the durable checkpoint replays from `replay_from`.
+  std::optional<std::uint32_t> usable_free(std::uint64_t replay_from) const;
+  std::uint64_t usable_free_count(std::uint64_t replay_from) const;
+  /// A sealed segment becomes free.
+  void release(std::uint32_t segment);
+  /// All segments become free and reusable; the log goes on in another one.
+  void clear();
+
+  std::uint64_t free_count() const { return free_count_; }
+  const std::vector<SegmentRecord>& table() const { return table_; }
+  void restore(std::vector<SegmentRecord> table);
+
+  std::uint32_t segments() const { return static_cast<std::uint32_t>(table_.size()); }
+  std::uint64_t segment_bytes() const { return segment_bytes_; }
+  std::uint64_t segment_offset(std::uint32_t segment) const {
+    return segments_offset_ + std::uint64_t{segment} * segment_bytes_;
+  }
+  /// The segment that a disk offset lies in; the offset must lie in one.
+  std::uint32_t segment_of(std::uint64_t offset) const {
+    return static_cast<std::uint32_t>((offset - segments_offset_) / segment_bytes_);
+  }
+  /// Any thread.
+  std::uint32_t generation(std::uint32_t segment) const {
+    return generations_[segment].load(std::memory_order_acquire);
+  }
+  /// Bytes of the log ever used up, waste at segment ends included.
+  std::uint64_t appended_bytes() const { return appended_bytes_; }
+
+ private:
+  void set_generation(std::uint32_t segment, std::uint32_t generation);
+
+  const std::uint64_t segments_offset_;
+  const std::uint64_t segment_bytes_;
+  const std::uint32_t block_bytes_;
+  const std::uint32_t entry_alignment_;
+
+  std::vector<SegmentRecord> table_;
+  std::unique_ptr<std::atomic<std::uint32_t>[]> generations_;
+  std::uint32_t open_ = kNoSegment;
+  std::uint32_t previous_ = kNoSegment;
+  std::uint64_t position_ = 0;         ///< bytes from the open segment's start
+  std::vector<FooterRecord> records_;  ///< of the open segment
+  std::uint64_t free_count_ = 0;
+  std::uint64_t appended_bytes_ = 0;
+};
+
+}  // namespace rawcache

@@ -1,0 +1,264 @@
+// store, store_buffered, remove, remove_buffered, flush_writes: place -> encode -> publish, and the
+// flushes that end it.
+#include <bit>
+#include <limits>
+
+#include "cache/cache_impl.h"
+#include "format/size_class.h"
+
+namespace rawcache {
+namespace {
+
+constexpr std::uint32_t kSampleOneIn = 16;  ///< buffered stores whose latency is measured
+
+bool sampled() {
+  thread_local std::uint32_t calls = 0;
+  return ++calls % kSampleOneIn == 0;
+}
+
+}  // namespace
+
+// --- Turns ---
+
+void RawDiskCache::Impl::take_turn() {
+  MutexLock lock(turn_mutex_);
+  while (turn_taken_) turn_ended_.wait(turn_mutex_);
+  turn_taken_ = true;
+}
+
+void RawDiskCache::Impl::end_turn() {
+  {
+    MutexLock lock(turn_mutex_);
+    turn_taken_ = false;
+  }
+  turn_ended_.notify_all();
+}
+
+// --- Writing ---
+
+Result<void> RawDiskCache::Impl::check(const WriteCall& call) const {
+  if (closed_.load(std::memory_order_relaxed)) return std::unexpected(Errc::closed);
+  if (call.key.empty()) return std::unexpected(Errc::key_empty);
+  if (call.key.size() > kKeyBytesMax) {
+    return std::unexpected(
+        Error(Errc::key_too_long,
+              std::to_string(call.key.size()) + " bytes; at most " + std::to_string(kKeyBytesMax)));
+  }
+  const std::uint64_t limit = value_bytes_max(call.key.size());
+  if (call.value.size() > limit) {
+    return std::unexpected(
+        Error(Errc::value_too_large, std::to_string(call.value.size()) + " bytes; at most " +
+                                         std::to_string(limit) + " beside this key"));
+  }
+  return {};
+}
+
+std::uint32_t RawDiskCache::Impl::expiry(std::chrono::seconds ttl, std::int64_t now) const {
+  if (ttl.count() == 0) ttl = options_.default_ttl;
+  if (ttl.count() <= 0) return 0;
+  constexpr std::int64_t kLatest = std::numeric_limits<std::uint32_t>::max();
+  // Beyond 2106 is as good as never.
+  if (ttl.count() >= kLatest - now) return 0;
+  return static_cast<std::uint32_t>(now + ttl.count());
+}
+
+Result<void> RawDiskCache::Impl::write(const WriteCall& call) {
+  if (auto checked = check(call); !checked) return checked;
+  std::optional<LatencyTimer> timer;
+  if (call.durable) {
+    timer.emplace(counters_.store_latency);
+  } else if (sampled()) {
+    timer.emplace(counters_.store_buffered_latency);
+  }
+  EntryFields entry{.kind = call.kind,
+                    .sequence = 0,
+                    .expires_at = call.kind == EntryKind::value ? expiry(call.ttl, now()) : 0,
+                    .key = call.key,
+                    .key_hash = hash_key(call.key, superblock_.id),
+                    .value = call.value,
+                    .value_hash = hash_value(call.value)};
+  (call.durable ? counters_.stores : counters_.buffered_stores).add();
+  if (call.kind == EntryKind::remove) counters_.removes.add();
+
+  DirectWrite direct;
+  // A full buffer that could not be flushed takes nothing more: memory is bounded.
+  if (!call.durable && io_->flush_due()) {
+    if (auto room = make_buffer_room(); !room) return room;
+  }
+  if (auto appended = append(entry, call.durable ? &direct : nullptr); !appended) return appended;
+  counters_.user_bytes_stored.add(call.key.size() + call.value.size());
+
+  Result<void> result;
+  if (call.durable) {
+    result = wait_until_durable(direct);
+  } else if (io_->flush_due()) {
+    if (auto started = make_buffer_room(); !started) {
+      result = std::unexpected(
+          Error(Errc::flush_failed, started.error().detail(), started.error().os_error()));
+    }
+  }
+  if (segments_wanted_.load(std::memory_order_relaxed) || checkpoint_due()) wake_maintenance();
+  return result;
+}
+
+Result<void> RawDiskCache::Impl::append(EntryFields& entry, DirectWrite* direct) {
+  for (;;) {
+    if (index_->full()) {
+      if (auto room = make_index_room(); !room) return room;
+    }
+    const auto obstacle = try_append(entry, direct);
+    if (!obstacle) return std::unexpected(obstacle.error());
+    Result<void> removed;
+    switch (*obstacle) {
+      case LogWriter::Obstacle::none:
+        return {};
+      case LogWriter::Obstacle::buffer:
+        removed = make_buffer_room();
+        break;
+      case LogWriter::Obstacle::segment:
+        removed = make_segment_usable(1);
+        break;
+    }
+    if (!removed) return removed;
+  }
+}
+
+Result<LogWriter::Obstacle> RawDiskCache::Impl::try_append(EntryFields& entry,
+                                                           DirectWrite* direct) {
+  MutexLock lock(log_mutex_);
+  const auto appended = writer_->append(entry, replay_from_.load(std::memory_order_relaxed));
+  if (appended.obstacle != LogWriter::Obstacle::none) return appended.obstacle;
+  appended_.store(log_->appended_bytes(), std::memory_order_relaxed);
+  if (log_->free_count() < kSpareSegments && superblock_.segments >= kSparedSegmentsMin) {
+    segments_wanted_.store(true, std::memory_order_relaxed);
+  }
+  if (auto published = publish(entry, appended.location, direct); !published) {
+    writer_->withdraw_last(appended.location);
+    return std::unexpected(published.error());
+  }
+  return LogWriter::Obstacle::none;
+}
+
+Result<void> RawDiskCache::Impl::publish(const EntryFields& entry, Location location,
+                                         DirectWrite* direct) {
+  std::optional<Location> before;
+  if (entry.kind == EntryKind::value) {
+    auto put = index_->put(entry.key_hash, location);
+    if (!put) return std::unexpected(put.error());
+    before = *put;
+  } else {
+    before = index_->erase(entry.key_hash);
+  }
+  if (direct == nullptr) return {};
+  direct->key_hash = entry.key_hash;
+  direct->location = location;
+  direct->remove = entry.kind == EntryKind::remove;
+  direct->before = before;
+  if (before) direct->before_generation = log_->generation(log_->segment_of(before->offset));
+  writer_->wait_with_batch(*direct);
+  return {};
+}
+
+// --- Flushing ---
+
+Result<void> RawDiskCache::Impl::make_buffer_room() {
+  take_turn();
+  Result<std::uint64_t> flushed = 0;
+  // Whoever had the turn before may have done it.
+  if (!io_->can_seal() || io_->flush_due() || io_->counts().pending_bytes > 0) {
+    flushed = flush_in_turn(Wait::no);
+  }
+  end_turn();
+  if (flushed) return {};
+  return std::unexpected(
+      Error(Errc::buffer_full, flushed.error().message(), flushed.error().os_error()));
+}
+
+Result<void> RawDiskCache::Impl::wait_until_durable(DirectWrite& direct) {
+  const auto waiting = [&] {
+    return direct.state.load(std::memory_order_acquire) == DirectWrite::State::waiting;
+  };
+  for (;;) {
+    {
+      MutexLock lock(turn_mutex_);
+      while (turn_taken_ && waiting()) turn_ended_.wait(turn_mutex_);
+      if (!waiting()) break;
+      turn_taken_ = true;
+    }
+    (void)flush_in_turn(Wait::yes);  // how it went for this write is in `direct`
+    end_turn();
+  }
+  if (direct.state.load(std::memory_order_acquire) == DirectWrite::State::durable) return {};
+  return std::unexpected(direct.error);
+}
+
+Result<std::uint64_t> RawDiskCache::Impl::flush_writes() {
+  if (closed_.load(std::memory_order_relaxed)) return std::unexpected(Errc::closed);
+  take_turn();
+  auto flushed = flush_in_turn(Wait::yes);
+  end_turn();
+  return flushed;
+}
+
+Result<std::uint64_t> RawDiskCache::Impl::flush_in_turn(Wait wait) {
+  std::uint64_t operations = 0;
+  if (!io_->can_seal()) {
+    auto completed = complete_in_turn();
+    if (!completed) return completed;
+    operations += *completed;
+  }
+  {
+    MutexLock lock(log_mutex_);
+    if (auto sealed = writer_->seal(now()); !sealed) {
+      writer_->fail(sealed.error());
+      return std::unexpected(sealed.error());
+    }
+  }
+  if (auto submitted = io_->submit(); !submitted || wait == Wait::yes) {
+    auto completed = complete_in_turn();
+    if (!completed) return completed;
+    operations += *completed;
+  }
+  return operations;
+}
+
+Result<std::uint64_t> RawDiskCache::Impl::complete_in_turn() {
+  const std::uint64_t start = monotonic_ns();
+  const auto attempt = [&]() -> Result<std::uint64_t> {
+    // After a failure everything is written again; what is under way stays so.
+    if (auto submitted = io_->submit(); !submitted) return std::unexpected(submitted.error());
+    return io_->complete();
+  };
+  Result<std::uint64_t> completed = attempt();
+  if (!completed) {
+    counters_.flush_failures.add();
+    {
+      MutexLock lock(log_mutex_);
+      writer_->fail(completed.error());
+    }
+    ++failures_in_a_row_;
+    // The same place has failed twice (four, eight ... times): try another one.
+    if (failures_in_a_row_ < 2 || !std::has_single_bit(failures_in_a_row_)) return completed;
+    if (!relocate_in_turn()) return completed;
+    if (completed = attempt(); !completed) return completed;
+  }
+  failures_in_a_row_ = 0;
+  {
+    MutexLock lock(log_mutex_);
+    writer_->sealed_durable();
+  }
+  if (*completed > 0) {
+    counters_.flushes.add();
+    counters_.flushed_writes.add(*completed);
+    counters_.flush_latency.add(monotonic_ns() - start);
+  }
+  return completed;
+}
+
+bool RawDiskCache::Impl::relocate_in_turn() {
+  MutexLock lock(log_mutex_);
+  checkpoint_wanted_.store(true, std::memory_order_relaxed);
+  return writer_->relocate(replay_from_.load(std::memory_order_relaxed), now());
+}
+
+}  // namespace rawcache

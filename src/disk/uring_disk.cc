@@ -1,0 +1,298 @@
+#include "disk/uring_disk.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <ctime>
+#include <utility>
+#include <vector>
+
+#include "disk/posix_disk.h"
+#include "disk/uring_ring.h"
+
+// The thread sanitizer does not see what the kernel orders.
+#if defined(__SANITIZE_THREAD__)
+#define RAWCACHE_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define RAWCACHE_TSAN 1
+#endif
+#endif
+#if defined(RAWCACHE_TSAN)
+#include <sanitizer/tsan_interface.h>
+#endif
+
+namespace rawcache {
+
+namespace {
+
+// More requests in flight than this only wait in the device's queue; nor do more bytes help.
+constexpr std::size_t kDepth = 32;
+constexpr std::size_t kBytesInFlight = std::size_t{4} << 20;
+static_assert(kDepth <= Ring::kEntries);
+
+constexpr std::size_t kInlineBytes = 16384;                   // a single request up to this
+constexpr std::size_t kTransferBytes = std::size_t{1} << 30;  // of one submission; the kernel's is 2 GiB
+constexpr int kRetriesMax = 8;
+
+void before_kernel([[maybe_unused]] void* batch) {
+#if defined(RAWCACHE_TSAN)
+  __tsan_release(batch);
+#endif
+}
+void after_kernel([[maybe_unused]] void* batch) {
+#if defined(RAWCACHE_TSAN)
+  __tsan_acquire(batch);
+#endif
+}
+
+}  // namespace
+
+/// A batch under way. It has copies of the requests, because the caller's may be gone before it is.
+class UringDisk::Flight {
+ public:
+  Flight(std::shared_ptr<RingPool> rings, std::unique_ptr<Ring> ring,
+         const std::vector<IoRequest>& requests)
+      : rings_(std::move(rings)), ring_(std::move(ring)) {
+    items_.reserve(requests.size());
+    for (const IoRequest& request : requests) items_.push_back({.rest = request});
+  }
+
+  ~Flight() {
+    next_ = items_.size();
+    retry_.clear();
+    while (ring_ != nullptr && in_kernel() != 0) {
+      wait_for_completion();
+      reap();
+      retry_.clear();
+    }
+    // What the kernel never took would go out with the ring's next batch.
+    if (ring_ != nullptr && io_uring_sq_ready(ring_->get()) != 0) ring_.reset();
+    rings_->release(std::move(ring_));
+  }
+
+  /// Hands the kernel as much as fits.
+  void start() {
+    prepare();
+    enter(0);
+  }
+
+  void wait(IoBatch& batch, std::size_t at_least) {
+    std::size_t told = tell(batch);
+    while (ring_ != nullptr) {
+      reap();
+      prepare();
+      told += tell(batch);
+      if (told >= at_least) break;
+      // While there is more to send, a quarter of the window is waited for: one system call then
+      // refills it, and the device does not run dry meanwhile.
+      const std::size_t patience = more() ? std::max<std::size_t>(outstanding_ / 4, 1) : outstanding_;
+      enter(std::min(at_least - told, patience));
+      told += tell(batch);
+    }
+    if (ring_ != nullptr && io_uring_sq_ready(ring_->get()) != 0) enter(0);
+  }
+
+ private:
+  struct Item {
+    IoRequest rest;        ///< what is still to be transferred
+    std::size_t sent = 0;  ///< bytes in the present submission; 0: not submitted
+    int retries = 0;
+    bool finished = false;
+  };
+
+  bool more() const { return next_ < items_.size() || !retry_.empty(); }
+  std::size_t in_kernel() { return outstanding_ - io_uring_sq_ready(ring_->get()); }
+
+  /// Fills the submission queue up to the window.
+  void prepare() {
+    while (more() && outstanding_ < kDepth) {
+      const std::size_t index = retry_.empty() ? next_ : retry_.back();
+      Item& item = items_[index];
+      const std::size_t size = std::min(item.rest.size, kTransferBytes);
+      if (outstanding_ != 0 && outstanding_bytes_ + size > kBytesInFlight) return;
+      io_uring_sqe* sqe = io_uring_get_sqe(ring_->get());
+      if (sqe == nullptr) return;
+      prepare(sqe, item.rest, size);
+      sqe->user_data = index;
+      item.sent = size;
+      ++outstanding_;
+      outstanding_bytes_ += size;
+      if (retry_.empty()) {
+        ++next_;
+      } else {
+        retry_.pop_back();
+      }
+    }
+  }
+
+  void prepare(io_uring_sqe* sqe, const IoRequest& request, std::size_t size) {
+    const auto bytes = static_cast<unsigned>(size);
+    const int buffer = ring_->buffer_of(request.data, size);
+    if (request.kind == IoRequest::Kind::read) {
+      if (buffer >= 0) {
+        io_uring_prep_read_fixed(sqe, 0, request.data, bytes, request.offset, buffer);
+      } else {
+        io_uring_prep_read(sqe, 0, request.data, bytes, request.offset);
+      }
+    } else {
+      if (buffer >= 0) {
+        io_uring_prep_write_fixed(sqe, 0, request.data, bytes, request.offset, buffer);
+      } else {
+        io_uring_prep_write(sqe, 0, request.data, bytes, request.offset);
+      }
+    }
+    ring_->set_file(sqe);
+  }
+
+  /// Submits what is prepared and waits for `completions` of all that is outstanding. May return early.
+  void enter(std::size_t completions) {
+    before_kernel(this);
+    const int rc = completions == 0
+                       ? io_uring_submit(ring_->get())
+                       : io_uring_submit_and_wait(ring_->get(), static_cast<unsigned>(completions));
+    after_kernel(this);
+    if (rc >= 0 || rc == -EINTR) return;
+    // EAGAIN, EBUSY, ENOMEM: the kernel lacks something that a completion gives back. If it has none of
+    // ours in hand there is nothing to wait for, and whatever the reason, plain system calls remain.
+    if (in_kernel() == 0) {
+      go_on_without_ring();
+    } else if (completions != 0) {
+      wait_for_completion();
+    }
+  }
+
+  void wait_for_completion() {
+    io_uring_cqe* cqe = nullptr;
+    const int rc = io_uring_wait_cqe(ring_->get(), &cqe);
+    after_kernel(this);
+    if (rc < 0 && rc != -EINTR) {
+      const timespec pause{0, 100'000};  // must not return before the kernel is done with the memory
+      ::nanosleep(&pause, nullptr);
+    }
+  }
+
+  void go_on_without_ring() {
+    ring_.reset();  // with the submissions that it still holds
+    retry_.clear();
+    for (Item& item : items_) {
+      leave_window(item);
+      if (!item.finished) finish(item, transfer(rings_->fd(), item.rest));
+    }
+    next_ = items_.size();
+  }
+
+  /// Takes the completions that are there.
+  void reap() {
+    unsigned head = 0, seen = 0;
+    io_uring_cqe* cqe = nullptr;
+    io_uring_for_each_cqe(ring_->get(), head, cqe) {
+      complete(static_cast<std::size_t>(cqe->user_data), cqe->res);
+      ++seen;
+    }
+    if (seen == 0) return;
+    io_uring_cq_advance(ring_->get(), seen);
+    after_kernel(this);
+  }
+
+  void complete(std::size_t index, int result) {
+    Item& item = items_[index];
+    leave_window(item);
+    if (result > 0) {
+      const auto moved = static_cast<std::size_t>(result);
+      item.rest.data += moved;
+      item.rest.offset += moved;
+      item.rest.size -= moved;
+      item.retries = 0;
+      if (item.rest.size != 0) {
+        retry_.push_back(index);
+      } else {
+        finish(item, 0);
+      }
+    } else if (result == -EINTR || result == -EAGAIN || result == -ECANCELED) {
+      // ECANCELED: the thread that submitted it has ended.
+      if (++item.retries <= kRetriesMax) {
+        retry_.push_back(index);
+      } else {
+        finish(item, transfer(rings_->fd(), item.rest));
+      }
+    } else {
+      finish(item, result == 0 ? EIO : -result);
+    }
+  }
+
+  void leave_window(Item& item) {
+    if (item.sent == 0) return;
+    --outstanding_;
+    outstanding_bytes_ -= item.sent;
+    item.sent = 0;
+  }
+
+  void finish(Item& item, int error) {
+    item.rest.os_error = error;
+    item.finished = true;
+    finished_.push_back(static_cast<std::size_t>(&item - items_.data()));
+  }
+
+  std::size_t tell(IoBatch& batch) {
+    for (const std::size_t index : finished_) {
+      batch.requests[index].os_error = items_[index].rest.os_error;
+      batch.requests[index].done = true;
+    }
+    const std::size_t told = finished_.size();
+    batch.under_way -= told;
+    finished_.clear();
+    return told;
+  }
+
+  const std::shared_ptr<RingPool> rings_;
+  std::unique_ptr<Ring> ring_;  ///< null once the kernel has refused it; all is finished then
+  std::vector<Item> items_;
+  std::size_t next_ = 0;              ///< the first item never submitted
+  std::vector<std::size_t> retry_;    ///< items to be submitted once more
+  std::vector<std::size_t> finished_;  ///< items finished and not yet told to the caller
+  std::size_t outstanding_ = 0;       ///< submissions prepared and not completed
+  std::size_t outstanding_bytes_ = 0;
+};
+
+Result<std::unique_ptr<UringDisk>> UringDisk::create(FileDescriptor& fd, DiskInfo info) {
+  auto rings = std::make_shared<RingPool>(std::move(fd));
+  if (const int error = rings->probe(); error != 0) {
+    fd = rings->release_file();
+    return std::unexpected(Error(Errc::not_supported, "io_uring refused by the kernel", error));
+  }
+  return std::unique_ptr<UringDisk>(new UringDisk(std::move(rings), std::move(info)));
+}
+
+UringDisk::UringDisk(std::shared_ptr<RingPool> rings, DiskInfo info)
+    : info_(std::move(info)), rings_(std::move(rings)) {}
+
+UringDisk::~UringDisk() = default;
+
+int UringDisk::memory_error() const { return rings_->memory_error(); }
+
+void UringDisk::do_submit(IoBatch& batch) {
+  std::unique_ptr<Ring> ring;
+  const bool plain = batch.requests.size() == 1 && batch.requests.front().size <= kInlineBytes;
+  if (!plain) ring = rings_->acquire();
+  if (ring == nullptr) {
+    for (IoRequest& request : batch.requests) {
+      request.os_error = transfer(rings_->fd(), request);
+      request.done = true;
+    }
+    return;
+  }
+  auto flight = std::make_shared<Flight>(rings_, std::move(ring), batch.requests);
+  batch.engine_state = flight;
+  batch.under_way = batch.requests.size();
+  flight->start();
+}
+
+void UringDisk::do_wait(IoBatch& batch, std::size_t at_least) {
+  static_cast<Flight*>(batch.engine_state.get())->wait(batch, at_least);
+}
+
+int UringDisk::do_sync() { return sync_data(rings_->fd()); }
+
+void UringDisk::do_use_memory(std::span<std::byte> memory) { rings_->use_memory(memory); }
+
+}  // namespace rawcache

@@ -1,0 +1,86 @@
+// The entry: header + key + value as on disk. Bytes: docs/disk_format.md.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <expected>
+#include <span>
+#include <string_view>
+#include <type_traits>
+
+#include "format/identity.h"
+
+namespace rawcache {
+
+enum class EntryKind : std::uint8_t {
+  value = 1,
+  remove = 2,  ///< the key was removed; no value
+  /// A direct store or remove that failed while its batch had to be kept; to be skipped.
+  withdrawn = 3,
+};
+
+struct EntryHeader {
+  std::uint64_t checksum;
+  std::uint64_t sequence;
+  std::uint32_t value_bytes;
+  std::uint16_t key_bytes;
+  std::uint8_t kind;
+  std::uint8_t flags;  ///< kEntryHasExpiry; others must be zero
+};
+static_assert(sizeof(EntryHeader) == 24 && std::has_unique_object_representations_v<EntryHeader>);
+inline constexpr std::uint8_t kEntryHasExpiry = 1;  ///< a 32-bit expiry follows the header
+inline constexpr std::size_t kEntryExpiryBytes = 4;
+/// No entry has a larger value: segments are not larger.
+inline constexpr std::uint32_t kEntryValueBytesMax = std::uint32_t{64} << 20;
+
+/// An entry to be encoded.
+struct EntryFields {
+  EntryKind kind = EntryKind::value;
+  std::uint64_t sequence = 0;
+  std::uint32_t expires_at = 0;  ///< Unix time, seconds; 0: never
+  std::string_view key;
+  std::uint64_t key_hash = 0;  ///< hash_key(key)
+  std::span<const std::byte> value;
+  std::uint64_t value_hash = 0;  ///< hash_value(value)
+};
+
+/// An entry found on disk and verified. Views into the bytes it was decoded from.
+struct EntryView {
+  EntryKind kind = EntryKind::value;
+  std::uint64_t sequence = 0;
+  std::uint32_t expires_at = 0;
+  std::string_view key;
+  std::uint64_t key_hash = 0;
+  std::span<const std::byte> value;
+  std::uint64_t checksum = 0;
+  std::size_t bytes = 0;  ///< exact size, not rounded to the entry alignment
+};
+
+enum class EntryError : std::uint8_t {
+  truncated,  ///< the bytes given end before the entry does (EntryView::bytes cannot be known)
+  malformed,  ///< impossible lengths, kind or flags
+  checksum,   ///< well-formed, but not what was written here
+};
+
+/// Hash of a key in this cache; also what the index is addressed by.
+std::uint64_t hash_key(std::string_view key, const CacheId& id);
+/// Hash of a value; the one pass over its bytes. Does not depend on the place, so it can be
+/// computed before the place is known.
+std::uint64_t hash_value(std::span<const std::byte> value);
+
+/// Exact size of an entry.
+std::size_t entry_bytes(std::size_t key_bytes, std::size_t value_bytes, bool has_expiry);
+
+/// Writes the entry to the start of `out` (out.size() >= entry_bytes) and returns its checksum.
+std::uint64_t encode_entry(std::span<std::byte> out, const EntryFields& entry, const Place& place);
+
+/// Reads and verifies the entry at the start of `bytes`. Trusts nothing.
+std::expected<EntryView, EntryError> decode_entry(std::span<const std::byte> bytes,
+                                                  const Place& place);
+
+/// Turns an encoded entry into a withdrawn one, in place; returns the new checksum. Lengths, expiry
+/// and bytes stay, so that a walk stays in step. The entry must be one that encode_entry wrote for
+/// this place.
+std::uint64_t withdraw_entry(std::span<std::byte> bytes, const Place& place);
+
+}  // namespace rawcache

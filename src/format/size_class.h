@@ -1,0 +1,21 @@
+// Size classes: an entry's size in 8 bits, rounded up, so that one read of the device suffices.
+#pragma once
+
+#include <cstdint>
+
+namespace rawcache {
+
+/// Largest size that has a class: the largest segment.
+inline constexpr std::uint64_t kSizeClassBytesMax = std::uint64_t{64} << 20;
+/// Classes in use: 0 to kSizeClasses - 1.
+inline constexpr unsigned kSizeClasses = 233;
+
+/// The smallest class c with size_class_bytes(c) >= bytes. bytes <= kSizeClassBytesMax.
+/// 0..127 are exact to 64 bytes (up to 8 KiB); above, eight classes per power of two, each 512
+/// bytes larger than the power's eighth, so that a value of 8 KiB, 64 KiB or 1 MiB with its header
+/// stays in the class that ends just behind it. The last class is kSizeClassBytesMax.
+std::uint8_t size_class(std::uint64_t bytes);
+/// Total: kSizeClassBytesMax for the numbers that are no class.
+std::uint64_t size_class_bytes(std::uint8_t c);
+
+}  // namespace rawcache

@@ -1,0 +1,167 @@
+// TestDisk: a disk in memory that records the order of I/O and behaves as badly as a device may:
+// writes take effect as late as possible, a failed write leaves half of it and rubbish, a failed
+// sync loses everything since the last good one.
+#pragma once
+
+#include <algorithm>
+#include <cerrno>
+#include <condition_variable>
+#include <cstring>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "rawcache/disk.h"
+
+namespace rawcache::testing {
+
+class TestDisk final : public Disk {
+ public:
+  struct Event {
+    char kind = 0;  ///< 'r', 'w', 's'; upper case: failed
+    std::uint64_t offset = 0;
+    std::uint64_t size = 0;
+    friend bool operator==(const Event&, const Event&) = default;
+  };
+
+  TestDisk(std::uint64_t size, std::uint32_t alignment) : now_(size), durable_(size) {
+    info_.size_bytes = size;
+    info_.io_alignment = alignment;
+    info_.memory_alignment = std::min(alignment, 4096U);
+    info_.engine = "test";
+  }
+
+  /// Fails the k-th write from now on (1: the next one).
+  void fail_write(int k, int os_error = EIO) {
+    set([&] { write_fault_ = k, write_errno_ = os_error; });
+  }
+  void fail_sync(int k) {
+    set([&] { sync_fault_ = k; });
+  }
+  /// Fails about one write and one sync in this many; 0: none.
+  void fail_one_in(unsigned n) {
+    set([&] { fail_one_in_ = n; });
+  }
+  void fail_all_writes(bool on) {
+    set([&] { all_writes_fail_ = on; });
+  }
+  void fail_reads_of(const Extent& bad) {
+    set([&] { bad_ = bad; });
+  }
+  /// Writes do not complete until release().
+  void hold() {
+    set([&] { held_ = true; });
+  }
+  void release() {
+    set([&] { held_ = false; });
+    released_.notify_all();
+  }
+  /// Called once, at the start of the next read, without a lock.
+  void at_next_read(std::function<void()> hook) {
+    set([&] { hook_ = std::move(hook); });
+  }
+
+  std::vector<Event> take_events() {
+    std::lock_guard lock(mutex_);
+    return std::exchange(events_, {});
+  }
+  /// The kinds of the events as a string: "rrwws".
+  static std::string kinds(const std::vector<Event>& events) {
+    std::string text;
+    for (const Event& event : events) text += event.kind;
+    return text;
+  }
+  std::vector<std::byte> durable() {
+    std::lock_guard lock(mutex_);
+    return durable_;
+  }
+  void fill(const std::vector<std::byte>& bytes) {
+    std::lock_guard lock(mutex_);
+    now_ = durable_ = bytes;
+  }
+  /// Memory addresses of the last writes.
+  std::vector<const std::byte*> written_from() {
+    std::lock_guard lock(mutex_);
+    return std::exchange(written_from_, {});
+  }
+
+ private:
+  void set(const std::function<void()>& change) {
+    std::lock_guard lock(mutex_);
+    change();
+  }
+  bool by_chance() {
+    random_ = random_ * 6364136223846793005U + 1442695040888963407U;
+    return fail_one_in_ != 0 && (random_ >> 33) % fail_one_in_ == 0;
+  }
+
+  const DiskInfo& do_info() const override { return info_; }
+
+  void do_submit(IoBatch& batch) override {
+    std::function<void()> hook;
+    std::unique_lock lock(mutex_);
+    for (IoRequest& request : batch.requests) {
+      if (request.kind == IoRequest::Kind::write) {
+        const bool failed = --write_fault_ == 0 || all_writes_fail_ || by_chance();
+        if (failed) request.os_error = write_errno_;
+        events_.push_back({failed ? 'W' : 'w', request.offset, request.size});
+        written_from_.push_back(request.data);
+        ++batch.under_way;
+        continue;
+      }
+      if (hook_) {
+        std::swap(hook, hook_);
+        lock.unlock();
+        hook();
+        lock.lock();
+        hook = nullptr;
+      }
+      const bool failed =
+          request.offset < bad_.end() && bad_.offset < request.offset + request.size;
+      events_.push_back({failed ? 'R' : 'r', request.offset, request.size});
+      if (failed) {
+        request.os_error = EIO;
+      } else {
+        std::memcpy(request.data, now_.data() + request.offset, request.size);
+      }
+      request.done = true;
+    }
+  }
+
+  void do_wait(IoBatch& batch, std::size_t) override {
+    std::unique_lock lock(mutex_);
+    released_.wait(lock, [&] { return !held_; });
+    for (IoRequest& request : batch.requests) {
+      if (request.done) continue;
+      const std::size_t good = request.os_error == 0 ? request.size : request.size / 2;
+      std::memcpy(now_.data() + request.offset, request.data, good);
+      std::memset(now_.data() + request.offset + good, 0xEE, request.size - good);
+      request.done = true;
+      --batch.under_way;
+    }
+  }
+
+  int do_sync() override {
+    std::lock_guard lock(mutex_);
+    const bool failed = --sync_fault_ == 0 || by_chance();
+    events_.push_back({failed ? 'S' : 's'});
+    (failed ? now_ : durable_) = failed ? durable_ : now_;
+    return failed ? EIO : 0;
+  }
+
+  DiskInfo info_;
+  std::mutex mutex_;
+  std::condition_variable released_;
+  std::vector<std::byte> now_, durable_;
+  std::vector<Event> events_;
+  std::vector<const std::byte*> written_from_;
+  std::function<void()> hook_;
+  Extent bad_;
+  int write_fault_ = 0, sync_fault_ = 0, write_errno_ = EIO;
+  unsigned fail_one_in_ = 0;
+  bool all_writes_fail_ = false, held_ = false;
+  std::uint64_t random_ = 1;
+};
+
+}  // namespace rawcache::testing

@@ -1,0 +1,129 @@
+#include "support/faulty_disk.h"
+
+#include <cerrno>
+#include <thread>
+#include <utility>
+
+namespace rawcache::testing {
+
+struct FaultyDisk::Passed {
+  IoBatch batch;
+  std::vector<std::size_t> places;  ///< of each of its requests in the caller's batch
+  std::vector<bool> told;
+};
+
+void FaultyDisk::fail(Op op, std::uint64_t k, int os_error, Repeat repeat) {
+  MutexLock lock(mutex_);
+  const auto index = static_cast<std::size_t>(op);
+  faults_[index] = {counts_[index] + k, os_error, repeat};
+}
+
+void FaultyDisk::fail_writes_in(Extent range, int os_error) {
+  MutexLock lock(mutex_);
+  bad_ranges_.push_back({range, os_error});
+}
+
+void FaultyDisk::heal() {
+  MutexLock lock(mutex_);
+  faults_ = {};
+  bad_ranges_.clear();
+}
+
+void FaultyDisk::set_hook(std::function<void(const Event&)> hook) {
+  MutexLock lock(mutex_);
+  hook_ = std::move(hook);
+}
+
+void FaultyDisk::set_sync_delay(std::chrono::nanoseconds delay) {
+  MutexLock lock(mutex_);
+  sync_delay_ = delay;
+}
+
+std::uint64_t FaultyDisk::count(Op op) const {
+  MutexLock lock(mutex_);
+  return counts_[static_cast<std::size_t>(op)];
+}
+
+std::uint64_t FaultyDisk::failures() const {
+  MutexLock lock(mutex_);
+  return failures_;
+}
+
+int FaultyDisk::judge(const Event& event) {
+  std::function<void(const Event&)> hook;
+  {
+    MutexLock lock(mutex_);
+    hook = hook_;
+  }
+  if (hook) hook(event);
+
+  MutexLock lock(mutex_);
+  const auto index = static_cast<std::size_t>(event.op);
+  const std::uint64_t count = ++counts_[index];
+  const Fault& fault = faults_[index];
+  int os_error = 0;
+  if (fault.at != 0 &&
+      (count == fault.at || (count > fault.at && fault.repeat == Repeat::for_ever))) {
+    os_error = fault.os_error;
+  }
+  if (event.op == Op::write) {
+    for (const BadRange& bad : bad_ranges_) {
+      if (event.offset < bad.range.end() && bad.range.offset < event.offset + event.size) {
+        os_error = bad.os_error;
+      }
+    }
+  }
+  if (os_error != 0) ++failures_;
+  return os_error;
+}
+
+void FaultyDisk::do_submit(IoBatch& batch) {
+  auto passed = std::make_shared<Passed>();
+  for (std::size_t i = 0; i < batch.requests.size(); ++i) {
+    IoRequest& request = batch.requests[i];
+    const Op op = request.kind == IoRequest::Kind::read ? Op::read : Op::write;
+    request.os_error = judge({op, request.offset, request.size});
+    request.done = request.os_error != 0;
+    if (request.done) continue;
+    passed->batch.requests.push_back(request);
+    passed->places.push_back(i);
+  }
+  passed->told.resize(passed->places.size());
+  batch.under_way = passed->places.size();
+  batch.engine_state = passed;
+  if (!inner_->submit(passed->batch)) {  // the inner disk is pickier than its info() says
+    for (IoRequest& request : passed->batch.requests) {
+      request.done = true;
+      request.os_error = EINVAL;
+    }
+  }
+  do_wait(batch, 0);
+}
+
+void FaultyDisk::do_wait(IoBatch& batch, std::size_t at_least) {
+  auto& passed = *static_cast<Passed*>(batch.engine_state.get());
+  inner_->wait(passed.batch, at_least);
+  for (std::size_t i = 0; i < passed.places.size(); ++i) {
+    const IoRequest& inner = passed.batch.requests[i];
+    if (!inner.done || passed.told[i]) continue;
+    IoRequest& request = batch.requests[passed.places[i]];
+    request.os_error = inner.os_error;
+    request.done = true;
+    passed.told[i] = true;
+    --batch.under_way;
+  }
+}
+
+int FaultyDisk::do_sync() {
+  std::chrono::nanoseconds delay{0};
+  {
+    MutexLock lock(mutex_);
+    delay = sync_delay_;
+  }
+  if (const int os_error = judge({.op = Op::sync}); os_error != 0) return os_error;
+  if (delay.count() > 0) std::this_thread::sleep_for(delay);
+  const Result<void> synced = inner_->sync();
+  return synced ? 0 : synced.error().os_error();
+}
+
+}  // namespace rawcache::testing

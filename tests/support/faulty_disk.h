@@ -1,0 +1,82 @@
+// FaultyDisk: passes I/O on to another disk and fails what a test tells it to.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "base/mutex.h"
+#include "rawcache/disk.h"
+
+namespace rawcache::testing {
+
+/// Threads: all functions may be called from any thread, also while I/O is under way.
+class FaultyDisk final : public Disk {
+ public:
+  enum class Op : std::uint8_t { read, write, sync };
+  static constexpr std::size_t kOps = 3;
+  enum class Repeat : std::uint8_t { once, for_ever };
+
+  /// Told to the hook. Offset and size are 0 for a sync.
+  struct Event {
+    Op op = Op::read;
+    std::uint64_t offset = 0;
+    std::uint64_t size = 0;
+  };
+
+  explicit FaultyDisk(std::unique_ptr<Disk> inner) : inner_(std::move(inner)) {}
+
+  Disk& inner() { return *inner_; }
+
+  /// Fails the k-th request of this kind from now on (1: the next one), or that and all later ones.
+  /// Failed requests do not reach the inner disk. Replaces what was set for this kind.
+  void fail(Op op, std::uint64_t k, int os_error, Repeat repeat = Repeat::once);
+  /// Fails every write that touches the range.
+  void fail_writes_in(Extent range, int os_error);
+  /// Removes every fault.
+  void heal();
+
+  /// Called before each request and each sync, in the thread of the caller, without a lock held.
+  void set_hook(std::function<void(const Event&)> hook);
+  void set_sync_delay(std::chrono::nanoseconds delay);
+
+  /// Requests of this kind so far, failed ones included.
+  std::uint64_t count(Op op) const;
+  /// Failures so far.
+  std::uint64_t failures() const;
+
+ private:
+  struct Fault {
+    std::uint64_t at = 0;  ///< the count at which it fails; 0: never
+    int os_error = 0;
+    Repeat repeat = Repeat::once;
+  };
+  struct BadRange {
+    Extent range;
+    int os_error = 0;
+  };
+  struct Passed;  // the requests that were passed on
+
+  /// Counts the event; returns 0 or the errno that it fails with.
+  int judge(const Event& event) EXCLUDES(mutex_);
+
+  const DiskInfo& do_info() const override { return inner_->info(); }
+  void do_submit(IoBatch& batch) override;
+  void do_wait(IoBatch& batch, std::size_t at_least) override;
+  int do_sync() override;
+  void do_use_memory(std::span<std::byte> memory) override { inner_->use_memory(memory); }
+
+  const std::unique_ptr<Disk> inner_;
+  mutable Mutex mutex_;
+  std::array<Fault, kOps> faults_ GUARDED_BY(mutex_);
+  std::array<std::uint64_t, kOps> counts_ GUARDED_BY(mutex_){};
+  std::uint64_t failures_ GUARDED_BY(mutex_) = 0;
+  std::vector<BadRange> bad_ranges_ GUARDED_BY(mutex_);
+  std::function<void(const Event&)> hook_ GUARDED_BY(mutex_);
+  std::chrono::nanoseconds sync_delay_ GUARDED_BY(mutex_){0};
+};
+
+}  // namespace rawcache::testing
