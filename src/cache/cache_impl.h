@@ -26,6 +26,7 @@
 #include "cache/log_writer.h"
 #include "cache/recovery.h"
 #include "cache/segment_log.h"
+#include "cache/superblock_io.h"
 #include "rawcache/raw_disk_cache.h"
 
 namespace rawcache {
@@ -70,6 +71,11 @@ class RawDiskCache::Impl {
 
  private:
   Impl(std::unique_ptr<Disk> disk, const Options& options, const LoadedSuperblock& loaded);
+
+  // cache_stats.cc
+  void add_content(Stats& stats) const;
+  void add_calls(Stats& stats) const;
+  void add_device(Stats& stats) const;
 
   // open.cc
   Result<void> start();
@@ -127,7 +133,6 @@ class RawDiskCache::Impl {
   struct Barrier;
   Result<Barrier> raise_barrier();
   Result<std::uint64_t> write_snapshot(CheckpointWriter& writer, const Barrier& barrier) const;
-  Result<void> write_superblock(const Superblock& superblock) REQUIRES(checkpoint_mutex_);
   void run_maintenance();
   void wake_maintenance();
 
@@ -145,13 +150,13 @@ class RawDiskCache::Impl {
   RecoveryCounts recovery_counts_;
   std::uint64_t recovery_ns_ = 0;
   const std::uint64_t opened_ns_;
+  bool started_ = false;  ///< recovery went well
   std::atomic<bool> closed_{false};
   std::atomic<std::int64_t> time_high_{0};
 
   // Locks, in the order in which they are taken.
   Mutex checkpoint_mutex_;  ///< one checkpoint, reclaim or clear at a time
-  Superblock written_superblock_ GUARDED_BY(checkpoint_mutex_);
-  int superblock_copy_ GUARDED_BY(checkpoint_mutex_) = 0;
+  LoadedSuperblock written_ GUARDED_BY(checkpoint_mutex_);  ///< what clear writes anew
   std::uint64_t checkpoint_generation_ GUARDED_BY(checkpoint_mutex_) = 0;
   int checkpoint_area_ GUARDED_BY(checkpoint_mutex_) = 0;
 

@@ -30,8 +30,7 @@ std::uint64_t monotonic_ns() {
                                         .count());
 }
 
-Stats RawDiskCache::Impl::stats() const {
-  Stats s;
+void RawDiskCache::Impl::add_content(Stats& s) const {
   s.entries = index_->entries();
   s.entries_max = index_->entries_max();
   s.index_bytes = index_->memory_bytes();
@@ -57,7 +56,9 @@ Stats RawDiskCache::Impl::stats() const {
   s.buffer_bytes_max = options_.max_buffer_bytes;
   s.buffer_utilisation = ratio(double(s.buffered_bytes), double(s.buffer_bytes_max));
   s.buffer_memory_bytes = io.memory_bytes;
+}
 
+void RawDiskCache::Impl::add_calls(Stats& s) const {
   const Counters& c = counters_;
   s.flushes = c.flushes.get();
   s.flushed_writes = c.flushed_writes.get();
@@ -85,17 +86,29 @@ Stats RawDiskCache::Impl::stats() const {
   s.flush_latency = latency(c.flush_latency);
   s.checkpoints = c.checkpoints.get();
   s.checkpoint_failures = c.checkpoint_failures.get();
+}
 
+void RawDiskCache::Impl::add_device(Stats& s) const {
   const DiskCounters disk = disk_ ? disk_->counters() : disk_counters_at_close_;
   s.device_reads = disk.reads;
   s.device_read_bytes = disk.read_bytes;
   s.device_writes = disk.writes;
   s.device_written_bytes = disk.written_bytes;
   s.device_syncs = disk.syncs;
+  const DiskInfo& info = disk_ ? disk_->info() : disk_info_at_close_;
+  s.engine = info.engine;
+  s.direct = info.direct;
+  s.fallback_reason = info.fallback_reason;
   s.read_buffer_bytes = arena_->memory().size();
   s.read_buffer_leased_bytes = arena_->leased_bytes();
   s.value_heap_bytes = arena_->heap_bytes();
+}
 
+Stats RawDiskCache::Impl::stats() const {
+  Stats s;
+  add_content(s);
+  add_calls(s);
+  add_device(s);
   s.recovery_ns = recovery_ns_;
   s.recovery_read_bytes = recovery_counts_.read_bytes;
   s.recovery_payload_bytes = recovery_counts_.payload_bytes;
@@ -103,11 +116,6 @@ Stats RawDiskCache::Impl::stats() const {
   s.recovery_entries_replayed = recovery_counts_.entries;
   s.recovery_segments_by_footer = recovery_counts_.segments_by_footer;
   s.recovery_segments_scanned = recovery_counts_.segments_scanned;
-
-  const DiskInfo& info = disk_ ? disk_->info() : disk_info_at_close_;
-  s.engine = info.engine;
-  s.direct = info.direct;
-  s.fallback_reason = info.fallback_reason;
   return s;
 }
 

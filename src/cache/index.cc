@@ -19,6 +19,9 @@ constexpr unsigned kHitBits = 2;
 constexpr std::uint64_t kHitsMax = (1u << kHitBits) - 1;
 constexpr unsigned kTagBitsMax = 32;
 
+/// The checkpoint has room for entries_max; callers look at full() before they add, several at a time.
+constexpr std::uint64_t kReserveShare = 32;
+
 /// A page grows when more than 7 of 8 slots are in use: 8 / (7/8) = 9.1 bytes per entry just
 /// before, and probes still end in the first or second line.
 constexpr bool too_full(std::uint64_t used, std::uint64_t lines) { return used > lines * 7; }
@@ -56,7 +59,7 @@ unsigned SlotLayout::hits(std::uint64_t slot, unsigned location_bits) {
 
 Index::Index(const Superblock& superblock)
     : layout_(SlotLayout::of(superblock)),
-      entries_max_(superblock.entries_max),
+      entries_max_(superblock.entries_max - superblock.entries_max / kReserveShare),
       pages_(superblock.index_pages),
       stripe_memory_(std::make_unique<std::array<Stripe, kStripes>>()),
       stripes_(*stripe_memory_) {}

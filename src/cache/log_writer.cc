@@ -47,7 +47,7 @@ LogWriter::Appended LogWriter::append(EntryFields& entry, std::uint64_t replay_f
   if (room.empty()) return {.obstacle = Obstacle::buffer, .location = {}};
 
   if (entry.sequence == 0) entry.sequence = next_sequence_++;
-  Part& part = open_->parts.back();
+  PendingPart& part = open_->parts.back();
   const Location location{log_.take(size), size_class(exact)};
   const std::uint64_t checksum = encode_entry(
       room.last(size), entry, {superblock_.id, location.offset, part.place.generation});
@@ -115,9 +115,9 @@ void LogWriter::withdraw_last(Location location) { withdraw_entry_at(*open_, loc
 
 // --- Closing and confirming ---
 
-void LogWriter::write_headers(Batch& batch) {
+void LogWriter::write_headers(PendingBatch& batch) {
   for (std::size_t i = 0; i < batch.parts.size(); ++i) {
-    const Part& part = batch.parts[i];
+    const PendingPart& part = batch.parts[i];
     BatchHeader header{};
     header.part = static_cast<std::uint16_t>(i);
     header.parts = static_cast<std::uint16_t>(batch.parts.size());
@@ -149,7 +149,7 @@ Result<void> LogWriter::seal(std::int64_t now) {
 }
 
 void LogWriter::sealed_durable() {
-  for (Batch& batch : sealed_) {
+  for (PendingBatch& batch : sealed_) {
     durable_through_ = batch.sequence;
     for (DirectWrite* write : batch.direct) {
       write->state.store(DirectWrite::State::durable, std::memory_order_release);
@@ -185,7 +185,7 @@ void LogWriter::fail(const Error& error) {
   }
 }
 
-void LogWriter::withdraw_direct(Batch& batch, const Error& error) {
+void LogWriter::withdraw_direct(PendingBatch& batch, const Error& error) {
   for (auto it = batch.direct.rbegin(); it != batch.direct.rend(); ++it) {
     DirectWrite& write = **it;
     put_back(write);
@@ -214,8 +214,8 @@ void LogWriter::put_back(const DirectWrite& write) {
   }
 }
 
-void LogWriter::withdraw_entry_at(Batch& batch, std::uint64_t offset) {
-  for (Part& part : batch.parts) {
+void LogWriter::withdraw_entry_at(PendingBatch& batch, std::uint64_t offset) {
+  for (PendingPart& part : batch.parts) {
     if (offset < part.place.offset || offset >= part.place.offset + part.bytes) continue;
     const std::uint64_t within = offset - part.place.offset;
     const Place place{superblock_.id, offset, part.place.generation};
@@ -257,10 +257,11 @@ void LogWriter::drop_record(std::uint64_t offset) {
 
 std::uint64_t LogWriter::volatile_bytes() const {
   std::uint64_t bytes = 0;
-  const auto add = [&](const Batch& batch) {
-    for (const Part& part : batch.parts) bytes += round_up(part.bytes, superblock_.block_bytes);
+  const auto add = [&](const PendingBatch& batch) {
+    for (const PendingPart& part : batch.parts)
+      bytes += round_up(part.bytes, superblock_.block_bytes);
   };
-  for (const Batch& batch : sealed_) add(batch);
+  for (const PendingBatch& batch : sealed_) add(batch);
   if (open_) add(*open_);
   return bytes;
 }
@@ -273,7 +274,7 @@ bool LogWriter::relocate(std::uint64_t replay_from, std::int64_t now) {
 
   const auto memory = io_.take_all();  // the old batches' bytes live in it
   if (!memory) return false;
-  std::deque<Batch> batches = std::exchange(sealed_, {});
+  std::deque<PendingBatch> batches = std::exchange(sealed_, {});
   const bool last_is_open = open_.has_value();
   if (open_) batches.push_back(std::move(*open_));
   open_.reset();
@@ -293,8 +294,8 @@ bool LogWriter::relocate(std::uint64_t replay_from, std::int64_t now) {
   return true;
 }
 
-void LogWriter::append_again(const Batch& batch, std::uint64_t replay_from) {
-  for (const Part& part : batch.parts) {
+void LogWriter::append_again(const PendingBatch& batch, std::uint64_t replay_from) {
+  for (const PendingPart& part : batch.parts) {
     BatchHeader header{};
     header.entries = part.entries;
     header.bytes = static_cast<std::uint32_t>(part.bytes);
@@ -317,12 +318,12 @@ void LogWriter::append_again(const Batch& batch, std::uint64_t replay_from) {
 }
 
 void LogWriter::discard() {
-  const auto end = [](Batch& batch) {
+  const auto end = [](PendingBatch& batch) {
     for (DirectWrite* write : batch.direct) {
       write->state.store(DirectWrite::State::durable, std::memory_order_release);
     }
   };
-  for (Batch& batch : sealed_) end(batch);
+  for (PendingBatch& batch : sealed_) end(batch);
   if (open_) end(*open_);
   sealed_.clear();
   open_.reset();

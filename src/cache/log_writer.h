@@ -32,6 +32,25 @@ struct DirectWrite {
   std::atomic<State> state{State::waiting};
 };
 
+/// The piece of a batch in one segment, in the write buffer.
+struct PendingPart {
+  std::uint32_t segment = 0;
+  std::uint32_t previous_segment = 0;
+  Place place;                  ///< of the header
+  std::byte* memory = nullptr;  ///< header and entries, contiguous in the write buffer
+  std::uint64_t bytes = 0;
+  std::uint32_t entries = 0;
+  std::uint64_t digest = kDigestStart;
+};
+
+/// A batch that is not durable yet.
+struct PendingBatch {
+  std::uint64_t sequence = 0;
+  std::uint32_t time = 0;
+  std::vector<PendingPart> parts;
+  std::vector<DirectWrite*> direct;
+};
+
 /// Not synchronised: the cache's log lock guards every call.
 class LogWriter {
  public:
@@ -83,22 +102,6 @@ class LogWriter {
   std::uint64_t withdrawn() const { return withdrawn_; }
 
  private:
-  /// The piece of a batch in one segment.
-  struct Part {
-    std::uint32_t segment = 0;
-    std::uint32_t previous_segment = 0;
-    Place place;                  ///< of the header
-    std::byte* memory = nullptr;  ///< header and entries, contiguous in the write buffer
-    std::uint64_t bytes = 0;
-    std::uint32_t entries = 0;
-    std::uint64_t digest = kDigestStart;
-  };
-  struct Batch {
-    std::uint64_t sequence = 0;
-    std::uint32_t time = 0;
-    std::vector<Part> parts;
-    std::vector<DirectWrite*> direct;
-  };
   /// A footer that waits in a write buffer; kept to be corrected if one of its entries is
   /// withdrawn.
   struct PendingFooter {
@@ -111,12 +114,12 @@ class LogWriter {
   std::span<std::byte> begin_part(std::uint64_t entry_size);
   void close_part();
   void go_on_in(std::uint32_t next);
-  void write_headers(Batch& batch);
-  void withdraw_direct(Batch& batch, const Error& error);
+  void write_headers(PendingBatch& batch);
+  void withdraw_direct(PendingBatch& batch, const Error& error);
   void put_back(const DirectWrite& write);
-  void withdraw_entry_at(Batch& batch, std::uint64_t offset);
+  void withdraw_entry_at(PendingBatch& batch, std::uint64_t offset);
   void drop_record(std::uint64_t offset);
-  void append_again(const Batch& batch, std::uint64_t replay_from);
+  void append_again(const PendingBatch& batch, std::uint64_t replay_from);
   std::uint64_t volatile_bytes() const;
 
   const Superblock& superblock_;
@@ -124,8 +127,8 @@ class LogWriter {
   Index& index_;
   SegmentLog& log_;
 
-  std::optional<Batch> open_;
-  std::deque<Batch> sealed_;
+  std::optional<PendingBatch> open_;
+  std::deque<PendingBatch> sealed_;
   std::vector<PendingFooter> footers_;
   std::uint64_t next_batch_ = 1;
   std::uint64_t next_sequence_ = 1;

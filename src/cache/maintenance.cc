@@ -1,7 +1,6 @@
 // Reclaim, checkpoint, clear: what keeps the log going. All of it under checkpoint_mutex_.
 #include <algorithm>
 
-#include "base/aligned_buffer.h"
 #include "cache/cache_impl.h"
 #include "cache/checkpoint_io.h"
 #include "cache/segment_scan.h"
@@ -222,21 +221,6 @@ Result<void> RawDiskCache::Impl::maintain() {
 
 // --- Clear ---
 
-Result<void> RawDiskCache::Impl::write_superblock(const Superblock& superblock) {
-  AlignedBuffer block = AlignedBuffer::allocate(superblock.block_bytes);
-  if (block.empty()) return std::unexpected(Error(Errc::out_of_memory, "superblock"));
-  Superblock next = superblock;
-  next.write_generation = written_superblock_.write_generation + 1;
-  const int copy = 1 - superblock_copy_;
-  encode_superblock(block.bytes(), next, copy);
-  if (auto written = disk_->write(kSuperblockOffsets[copy], block.bytes()); !written)
-    return written;
-  if (auto synced = disk_->sync(); !synced) return synced;
-  written_superblock_ = next;
-  superblock_copy_ = copy;
-  return {};
-}
-
 Result<void> RawDiskCache::Impl::clear() {
   if (closed_.load(std::memory_order_relaxed)) return std::unexpected(Errc::closed);
   MutexLock lock(checkpoint_mutex_);
@@ -246,17 +230,20 @@ Result<void> RawDiskCache::Impl::clear() {
   Result<void> result;
   {
     MutexLock log_lock(log_mutex_);
-    Superblock cleared = written_superblock_;
+    Superblock cleared = written_.superblock;
     // The open batch's number goes with it.
     cleared.dead_below_batch = writer_->next_batch();
     cleared.dead_below_sequence = writer_->next_sequence();
     cleared.time_high = static_cast<std::uint64_t>(now());
-    result = write_superblock(cleared);
-    if (result) {
+    auto written = replace_superblock(*disk_, written_, cleared);
+    if (written) {
+      written_ = *written;
       io_->discard();
       writer_->discard();
       log_->clear();
       index_->clear();
+    } else {
+      result = std::unexpected(written.error());
     }
   }
   end_turn();

@@ -136,8 +136,7 @@ RawDiskCache::Impl::Impl(std::unique_ptr<Disk> disk, const Options& options,
       superblock_(loaded.superblock),
       policy_(make_fifo_policy()),
       opened_ns_(monotonic_ns()),
-      written_superblock_(loaded.superblock),
-      superblock_copy_(loaded.copy) {}
+      written_(loaded) {}
 
 Result<void> RawDiskCache::Impl::start() {
   const std::uint64_t before = disk_->counters().read_bytes;
@@ -171,6 +170,7 @@ Result<void> RawDiskCache::Impl::start() {
     MutexLock lock(checkpoint_mutex_);
     if (auto taken = take_checkpoint(false); !taken) return std::unexpected(taken.error());
   }
+  started_ = true;
   recovery_ns_ = monotonic_ns() - opened_ns_;
   if (options_.maintenance_thread) maintenance_ = std::thread([this] { run_maintenance(); });
   return {};
@@ -230,7 +230,8 @@ Result<void> RawDiskCache::Impl::close() {
 }
 
 RawDiskCache::Impl::~Impl() {
-  if (disk_ && io_ && writer_) (void)close();
+  // What could not be opened must not be written to either.
+  if (started_) (void)close();
 }
 
 // --- The public way in ---

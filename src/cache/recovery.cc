@@ -471,33 +471,4 @@ Result<Recovered> recover(Disk& disk, const Superblock& superblock, Index& index
   return Recovery(disk, superblock, index).run(rebuild);
 }
 
-Result<LoadedSuperblock> load_superblock(Disk& disk) {
-  const std::string& path = disk.info().path;
-  std::optional<LoadedSuperblock> newest;
-  bool damaged = false;
-  bool other_version = false;
-  for (int copy = 0; copy < 2; ++copy) {
-    AlignedBuffer block = AlignedBuffer::allocate(kIoMemoryAlignment);
-    if (block.empty()) return std::unexpected(Error(Errc::out_of_memory, "superblock"));
-    if (kSuperblockOffsets[copy] + block.size() > disk.info().size_bytes) continue;
-    if (auto read = disk.read(kSuperblockOffsets[copy], block.bytes()); !read) {
-      damaged = true;
-      continue;
-    }
-    auto superblock = decode_superblock(block.bytes(), copy);
-    if (superblock) {
-      if (!newest || superblock->write_generation > newest->superblock.write_generation) {
-        newest = LoadedSuperblock{*superblock, copy};
-      }
-    } else {
-      damaged = damaged || superblock.error() == SuperblockError::damaged;
-      other_version = other_version || superblock.error() == SuperblockError::version;
-    }
-  }
-  if (newest) return *newest;
-  if (other_version) return std::unexpected(Error(Errc::unsupported_version, path));
-  if (damaged) return std::unexpected(Error(Errc::superblock_damaged, path));
-  return std::unexpected(Error(Errc::not_a_cache, path));
-}
-
 }  // namespace rawcache

@@ -14,14 +14,6 @@
 
 namespace rawcache {
 
-/// Both copies of the superblock, judged together.
-struct LoadedSuperblock {
-  Superblock superblock{};
-  int copy = 0;  ///< the one that counts; the other is overwritten next
-};
-/// Errors: not_a_cache, unsupported_version, superblock_damaged, io_error.
-Result<LoadedSuperblock> load_superblock(Disk& disk);
-
 struct RecoveryCounts {
   std::uint64_t read_bytes = 0;
   std::uint64_t payload_bytes = 0;  ///< of them in segments scanned block by block

@@ -7,6 +7,7 @@
 #include "cache/checkpoint_io.h"
 #include "cache/recovery.h"
 #include "cache/segment_scan.h"
+#include "cache/superblock_io.h"
 #include "format/size_class.h"
 #include "rawcache/raw_disk_cache.h"
 

@@ -47,8 +47,8 @@ bool is_swap(const std::string& device) {
     struct stat status {};
     const std::string path = line.substr(0, line.find_first_of(" \t"));
     if (::stat(path.c_str(), &status) != 0 || !S_ISBLK(status.st_mode)) continue;
-    const std::string number = std::to_string(major(status.st_rdev)) + ":" +
-                               std::to_string(minor(status.st_rdev));
+    const std::string number =
+        std::to_string(major(status.st_rdev)) + ":" + std::to_string(minor(status.st_rdev));
     if (is_part_of(device, number)) return true;
   }
   return false;

@@ -7,8 +7,8 @@
 
 namespace rawcache {
 
-/// "mounted at /mnt", "swap", "held by dm-0" or the same of one of its partitions; empty if nothing is
-/// found (the kernel knows more than it tells). Only this mount namespace is seen.
+/// "mounted at /mnt", "swap", "held by dm-0" or the same of one of its partitions; empty if nothing
+/// is found (the kernel knows more than it tells). Only this mount namespace is seen.
 std::string device_use(dev_t device);
 
 }  // namespace rawcache

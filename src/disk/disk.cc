@@ -112,8 +112,8 @@ Result<void> Disk::sync() {
 
 Result<void> Disk::read(std::uint64_t offset, std::span<std::byte> into) {
   IoBatch batch;
-  IoRequest& request = batch.requests.emplace_back(IoRequest::Kind::read, offset, into.data(),
-                                                   into.size());
+  IoRequest& request =
+      batch.requests.emplace_back(IoRequest::Kind::read, offset, into.data(), into.size());
   if (is_memory_aligned(info(), into.data()) || fault_of(info(), request) != nullptr) {
     return run(batch);
   }

@@ -85,8 +85,8 @@ Result<bool> try_lock(int fd, const std::string& path) {
 }
 
 Result<void> lock(int fd, const std::string& path, bool block_device) {
-  // udev locks a block device for a moment when it has changed. Another cache would have been noticed
-  // when the device was opened, by O_EXCL.
+  // udev locks a block device for a moment when it has changed. Another cache would have been
+  // noticed when the device was opened, by O_EXCL.
   constexpr std::chrono::milliseconds kPause(10);
   for (int tries = block_device ? 50 : 1; tries > 0; --tries) {
     Result<bool> locked = try_lock(fd, path);
@@ -198,7 +198,8 @@ Result<FileDescriptor> open_or_create(const std::string& path, const DiskOptions
     is_new = created && *created;
     if (!created || is_new) return created;
   }
-  return std::unexpected(Error(Errc::no_such_file, path + " is a symbolic link to nothing", ENOENT));
+  return std::unexpected(
+      Error(Errc::no_such_file, path + " is a symbolic link to nothing", ENOENT));
 }
 
 std::string with_reason(std::string text, int os_error) {

@@ -46,8 +46,8 @@ int sync_data(int fd) {
   return 0;
 }
 
-/// A batch in the hands of the pool. It has copies of the requests, because the caller's may be gone
-/// while a worker still looks at the next one. All but `pool` is guarded by the pool's mutex.
+/// A batch in the hands of the pool. It has copies of the requests, because the caller's may be
+/// gone while a worker still looks at the next one. All but `pool` is guarded by the pool's mutex.
 struct PosixDisk::Work {
   explicit Work(std::shared_ptr<Pool> its_pool) : pool(std::move(its_pool)) {}
   ~Work();
@@ -62,8 +62,7 @@ struct PosixDisk::Work {
 
 class PosixDisk::Pool {
  public:
-  Pool(FileDescriptor fd, unsigned workers_max)
-      : fd_(std::move(fd)), workers_max_(workers_max) {}
+  Pool(FileDescriptor fd, unsigned workers_max) : fd_(std::move(fd)), workers_max_(workers_max) {}
 
   ~Pool() {
     std::vector<std::thread> workers;
@@ -81,7 +80,8 @@ class PosixDisk::Pool {
               if (::getpid() == pool->owner_) {
                 delete pool;
               } else {
-                // A forked child has none of the threads, and what they wait for cannot be destroyed.
+                // A forked child has none of the threads, and what they wait for cannot be
+                // destroyed.
                 pool->fd_ = FileDescriptor();
               }
             }};

@@ -15,9 +15,9 @@ int transfer(int fd, const IoRequest& request);
 /// Returns 0 or an errno.
 int sync_data(int fd);
 
-/// Batches of fewer than kSpreadRequests are done when submit returns. The others go to worker threads,
-/// started when first needed, which a waiting caller helps. Batches keep the file open and the workers
-/// alive, so they may outlive the disk.
+/// Batches of fewer than kSpreadRequests are done when submit returns. The others go to worker
+/// threads, started when first needed, which a waiting caller helps. Batches keep the file open and
+/// the workers alive, so they may outlive the disk.
 class PosixDisk final : public Disk {
  public:
   static constexpr std::size_t kSpreadRequests = 4;

@@ -30,8 +30,9 @@ constexpr std::size_t kDepth = 32;
 constexpr std::size_t kBytesInFlight = std::size_t{4} << 20;
 static_assert(kDepth <= Ring::kEntries);
 
-constexpr std::size_t kInlineBytes = 16384;                   // a single request up to this
-constexpr std::size_t kTransferBytes = std::size_t{1} << 30;  // of one submission; the kernel's is 2 GiB
+constexpr std::size_t kInlineBytes = 16384;  // a single request up to this
+constexpr std::size_t kTransferBytes = std::size_t{1}
+                                       << 30;  // of one submission; the kernel's is 2 GiB
 constexpr int kRetriesMax = 8;
 
 void before_kernel([[maybe_unused]] void* batch) {
@@ -85,7 +86,8 @@ class UringDisk::Flight {
       if (told >= at_least) break;
       // While there is more to send, a quarter of the window is waited for: one system call then
       // refills it, and the device does not run dry meanwhile.
-      const std::size_t patience = more() ? std::max<std::size_t>(outstanding_ / 4, 1) : outstanding_;
+      const std::size_t patience =
+          more() ? std::max<std::size_t>(outstanding_ / 4, 1) : outstanding_;
       enter(std::min(at_least - told, patience));
       told += tell(batch);
     }
@@ -144,7 +146,8 @@ class UringDisk::Flight {
     ring_->set_file(sqe);
   }
 
-  /// Submits what is prepared and waits for `completions` of all that is outstanding. May return early.
+  /// Submits what is prepared and waits for `completions` of all that is outstanding. May return
+  /// early.
   void enter(std::size_t completions) {
     before_kernel(this);
     const int rc = completions == 0
@@ -152,8 +155,9 @@ class UringDisk::Flight {
                        : io_uring_submit_and_wait(ring_->get(), static_cast<unsigned>(completions));
     after_kernel(this);
     if (rc >= 0 || rc == -EINTR) return;
-    // EAGAIN, EBUSY, ENOMEM: the kernel lacks something that a completion gives back. If it has none of
-    // ours in hand there is nothing to wait for, and whatever the reason, plain system calls remain.
+    // EAGAIN, EBUSY, ENOMEM: the kernel lacks something that a completion gives back. If it has
+    // none of ours in hand there is nothing to wait for, and whatever the reason, plain system
+    // calls remain.
     if (in_kernel() == 0) {
       go_on_without_ring();
     } else if (completions != 0) {
@@ -166,7 +170,8 @@ class UringDisk::Flight {
     const int rc = io_uring_wait_cqe(ring_->get(), &cqe);
     after_kernel(this);
     if (rc < 0 && rc != -EINTR) {
-      const timespec pause{0, 100'000};  // must not return before the kernel is done with the memory
+      const timespec pause{0,
+                           100'000};  // must not return before the kernel is done with the memory
       ::nanosleep(&pause, nullptr);
     }
   }
@@ -247,10 +252,10 @@ class UringDisk::Flight {
   const std::shared_ptr<RingPool> rings_;
   std::unique_ptr<Ring> ring_;  ///< null once the kernel has refused it; all is finished then
   std::vector<Item> items_;
-  std::size_t next_ = 0;              ///< the first item never submitted
-  std::vector<std::size_t> retry_;    ///< items to be submitted once more
+  std::size_t next_ = 0;               ///< the first item never submitted
+  std::vector<std::size_t> retry_;     ///< items to be submitted once more
   std::vector<std::size_t> finished_;  ///< items finished and not yet told to the caller
-  std::size_t outstanding_ = 0;       ///< submissions prepared and not completed
+  std::size_t outstanding_ = 0;        ///< submissions prepared and not completed
   std::size_t outstanding_bytes_ = 0;
 };
 

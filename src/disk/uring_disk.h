@@ -10,9 +10,10 @@ namespace rawcache {
 
 class RingPool;
 
-/// Every batch has a ring of its own from submit until it is done, so that no lock is held and no thread
-/// sees another's completions. A single small request is a plain pread or pwrite: one system call less.
-/// So is everything when no ring is to be had. Batches keep the file open, so they may outlive the disk.
+/// Every batch has a ring of its own from submit until it is done, so that no lock is held and no
+/// thread sees another's completions. A single small request is a plain pread or pwrite: one system
+/// call less. So is everything when no ring is to be had. Batches keep the file open, so they may
+/// outlive the disk.
 class UringDisk final : public Disk {
  public:
   /// Takes `fd` only on success. Error: not_supported, with the kernel's reason.

@@ -10,13 +10,14 @@
 namespace rawcache {
 
 namespace {
-constexpr std::size_t kRegisteredBytesMax = std::size_t{1} << 30;  // of one buffer: the kernel's limit
+constexpr std::size_t kRegisteredBytesMax = std::size_t{1}
+                                            << 30;  // of one buffer: the kernel's limit
 }  // namespace
 
 std::unique_ptr<Ring> Ring::create(int fd, int& error) {
   std::unique_ptr<Ring> made(new Ring);
-  // No IORING_SETUP_SINGLE_ISSUER, DEFER_TASKRUN or COOP_TASKRUN: a batch may be waited for in another
-  // thread than it was submitted in, which need not enter the kernel again.
+  // No IORING_SETUP_SINGLE_ISSUER, DEFER_TASKRUN or COOP_TASKRUN: a batch may be waited for in
+  // another thread than it was submitted in, which need not enter the kernel again.
   const int rc = io_uring_queue_init(kEntries, &made->ring_, 0);
   if (rc < 0) {
     error = -rc;
@@ -36,8 +37,8 @@ Ring::~Ring() {
     ::close(ring_.ring_fd);  // a forked child: its parent goes on with the ring
     return;
   }
-  // Explicitly, because the kernel tears a ring down later and elsewhere: the file would stay open, and
-  // so locked, and the memory charged for a while after the disk is gone.
+  // Explicitly, because the kernel tears a ring down later and elsewhere: the file would stay open,
+  // and so locked, and the memory charged for a while after the disk is gone.
   if (file_registered_) io_uring_unregister_files(&ring_);
   if (!buffers_.empty()) io_uring_unregister_buffers(&ring_);
   io_uring_queue_exit(&ring_);

@@ -1,4 +1,5 @@
-// Runs a piece of a test in a child process: other users, limits and system call filters end with it.
+// Runs a piece of a test in a child process: other users, limits and system call filters end with
+// it.
 #pragma once
 
 #include <linux/filter.h>
@@ -10,6 +11,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdio>
 #include <functional>
 #include <iterator>
 #include <string>
@@ -20,6 +22,7 @@ namespace rawcache::testing {
 inline std::string in_child(const std::function<std::string()>& body) {
   std::array<int, 2> ends{};
   if (::pipe(ends.data()) != 0) return "no pipe";
+  std::fflush(nullptr);  // else the child would say it again
   const pid_t child = ::fork();
   if (child < 0) return "no child";
   if (child == 0) {
@@ -41,7 +44,8 @@ inline std::string in_child(const std::function<std::string()>& body) {
   return said;
 }
 
-/// From now on this system call of this process returns the error. False if filters are not possible.
+/// From now on this system call of this process returns the error. False if filters are not
+/// possible.
 inline bool refuse_system_call(int number, int os_error) {
   sock_filter program[] = {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),

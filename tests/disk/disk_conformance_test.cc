@@ -1,6 +1,6 @@
 // The promises of Disk, checked on every implementation by one suite: what was written is read back
-// whatever the shape of the batch, invalid requests start nothing, batches may be waited for piecemeal,
-// in another thread or not at all, and everything is counted.
+// whatever the shape of the batch, invalid requests start nothing, batches may be waited for
+// piecemeal, in another thread or not at all, and everything is counted.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -146,7 +146,8 @@ TEST_P(DiskConformance, ItSaysWhatItIs) {
 TEST_P(DiskConformance, ANewDiskReadsAsZeros) {
   std::vector<std::byte> bytes(1 << 20, std::byte{0xFF});
   ASSERT_TRUE(disk().read(kDiskBytes - bytes.size(), bytes));
-  EXPECT_TRUE(std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; }));
+  EXPECT_TRUE(
+      std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; }));
 }
 
 TEST_P(DiskConformance, WhatIsWrittenIsReadBackAtAnySizeAndPlace) {
@@ -299,13 +300,13 @@ TEST_P(DiskConformance, InvalidRequestsAreRefusedAndNothingOfTheirBatchIsStarted
   const std::uint64_t size = disk().info().size_bytes;
   const std::byte* odd = memory.data() + 1;
   const IoRequest invalid[] = {
-      {Kind::write, 0, memory.data(), 0},                       // empty
-      {Kind::write, 1, memory.data(), unit()},                  // offset not aligned
-      {Kind::write, 0, memory.data(), unit() - 1},              // size not aligned
-      {Kind::write, 0, const_cast<std::byte*>(odd), unit()},    // memory not aligned
-      {Kind::write, 0, nullptr, unit()},                        // no memory
-      {Kind::write, size, memory.data(), unit()},               // behind the end
-      {Kind::write, size - unit(), memory.data(), 2 * unit()},  // across the end
+      {Kind::write, 0, memory.data(), 0},                                   // empty
+      {Kind::write, 1, memory.data(), unit()},                              // offset not aligned
+      {Kind::write, 0, memory.data(), unit() - 1},                          // size not aligned
+      {Kind::write, 0, const_cast<std::byte*>(odd), unit()},                // memory not aligned
+      {Kind::write, 0, nullptr, unit()},                                    // no memory
+      {Kind::write, size, memory.data(), unit()},                           // behind the end
+      {Kind::write, size - unit(), memory.data(), 2 * unit()},              // across the end
       {Kind::write, 0 - std::uint64_t{unit()}, memory.data(), 2 * unit()},  // overflows to 1 unit
       {Kind::write, unit(), memory.data(), 0 - unit()},                     // overflows to 0
   };

@@ -1,6 +1,6 @@
-// What a disk does when the device, the kernel or its limits fail it: each failure is reported for its
-// request and no other, nothing hangs, and requests are carried out whichever way the kernel still
-// offers. Also the tests of the test disks, FaultyDisk and SimDisk.
+// What a disk does when the device, the kernel or its limits fail it: each failure is reported for
+// its request and no other, nothing hangs, and requests are carried out whichever way the kernel
+// still offers. Also the tests of the test disks, FaultyDisk and SimDisk.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -288,7 +288,8 @@ TEST_P(EngineFaults, AForkedChildMayUseAndDestroyTheDiskWithoutHarmToItsParent) 
   EXPECT_EQ(judge(after), "right");
 }
 
-INSTANTIATE_TEST_SUITE_P(Every, EngineFaults, ::testing::Values(IoEngine::io_uring, IoEngine::posix),
+INSTANTIATE_TEST_SUITE_P(Every, EngineFaults,
+                         ::testing::Values(IoEngine::io_uring, IoEngine::posix),
                          [](const auto& param) {
                            return param.param == IoEngine::posix ? "Posix" : "Uring";
                          });

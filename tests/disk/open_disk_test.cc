@@ -1,6 +1,6 @@
-// open_disk's promises: each thing that can be wrong with a path is told apart, a disk has one user at a
-// time, creation leaves a whole file or none, and what is not as preferred is said. Everything is
-// provoked for real; what needs root is skipped without it.
+// open_disk's promises: each thing that can be wrong with a path is told apart, a disk has one user
+// at a time, creation leaves a whole file or none, and what is not as preferred is said. Everything
+// is provoked for real; what needs root is skipped without it.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -273,7 +273,8 @@ TEST_F(OpenDisk, AKernelWithoutIoUringMeansPosixAndThatIsSaid) {
       return in_child([&]() -> std::string {
         if (!refuse_system_call(SYS_io_uring_setup, os_error)) return "no filter";
         const Result<std::unique_ptr<Disk>> disk = open_disk(path, options);
-        if (!disk) return std::string(errc_name(disk.error().code())) + ": " + disk.error().message();
+        if (!disk)
+          return std::string(errc_name(disk.error().code())) + ": " + disk.error().message();
         std::vector<std::byte> bytes(65536);
         if (!(*disk)->read(0, bytes)) return "cannot read";
         return (*disk)->info().engine + ": " + (*disk)->info().fallback_reason;

@@ -1,7 +1,7 @@
 // SimDisk: a disk in memory with a volatile write cache, and power cuts.
 //
-// What a real disk may do to writes that were not synced: lose them, keep them, in any subset, and tear
-// them between sectors. A later write of a sector is never undone by an earlier one.
+// What a real disk may do to writes that were not synced: lose them, keep them, in any subset, and
+// tear them between sectors. A later write of a sector is never undone by an earlier one.
 #pragma once
 
 #include <cstdint>
@@ -31,8 +31,8 @@ class SimDisk final : public Disk {
   /// With this content, all of it durable: the medium after a crash.
   explicit SimDisk(std::vector<std::byte> image);
 
-  /// The medium as one of the power cuts at this moment would leave it; the disk itself goes on. The
-  /// same state of `random` gives the same image.
+  /// The medium as one of the power cuts at this moment would leave it; the disk itself goes on.
+  /// The same state of `random` gives the same image.
   std::vector<std::byte> crash(std::mt19937_64& random, CrashPolicy policy) const;
 
   /// What reads see, and what is certain to survive.

@@ -1,0 +1,77 @@
+// What the commands are told, and how sizes and durations are written.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "rawcache/options.h"
+
+namespace rawcache::cli {
+
+/// "4096", "64KiB", "1.5 GiB", "10GB": K, M, G, T and KiB ... are powers of 1024, KB ... of 1000.
+/// Case does not matter. Nothing if it is not a size or too large.
+std::optional<std::uint64_t> parse_size(std::string_view text);
+
+/// "90", "90s", "5m", "2h", "1d", "4w"; "never" is negative, as in StoreOptions::ttl.
+std::optional<std::chrono::seconds> parse_duration(std::string_view text);
+
+/// Holds for all commands.
+struct CommonArguments {
+  std::string path;
+  bool json = false;
+  IoEngine engine = IoEngine::automatic;
+  DirectIo direct = DirectIo::automatic;
+};
+
+struct FormatArguments : CommonArguments {
+  FormatOptions format;
+  bool yes = false;
+  bool force = false;
+  bool dry_run = false;
+};
+
+struct PutArguments : CommonArguments {
+  std::string key;
+  std::string value;
+  bool has_value = false;
+  std::string file;
+  std::chrono::seconds ttl{0};
+  bool create = false;
+  std::uint64_t capacity = 0;
+};
+
+struct GetArguments : CommonArguments {
+  std::string key;
+  std::string output;
+};
+
+struct RmArguments : CommonArguments {
+  std::string key;
+};
+
+struct KeysArguments : CommonArguments {
+  bool with_details = false;
+};
+
+struct VerifyArguments : CommonArguments {
+  bool quiet = false;
+};
+
+struct BenchArguments : CommonArguments {
+  std::uint64_t capacity = 0;  ///< 0: chosen
+  double sync_delay_ms = 0;
+  std::uint32_t max_operations = Options().max_operations;
+  std::uint64_t max_buffer_bytes = Options().max_buffer_bytes;
+  std::vector<std::uint64_t> sizes{4_KiB, 64_KiB, 1_MiB};
+  std::uint32_t operations = 0;   ///< 0: chosen by size
+  std::uint32_t repetitions = 0;  ///< 0: chosen
+  bool quick = false;
+  bool yes = false;
+  bool force = false;
+};
+
+}  // namespace rawcache::cli
