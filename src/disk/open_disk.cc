@@ -75,6 +75,12 @@ FileDescriptor open_file(const std::string& path, int flags) {
   return FileDescriptor(fd);
 }
 
+/// How long to wait for a lock. The kernel lets go of a killed process's file only when the I/O
+/// that it had under way is done, which takes some 30 ms and which the next cache must wait for;
+/// and udev locks a block device for a moment when it has changed.
+constexpr std::chrono::milliseconds kLockPause(5);
+constexpr int kLockTries = 200;
+
 /// Takes the lock that keeps other caches out. False if someone else has it.
 Result<bool> try_lock(int fd, const std::string& path) {
   while (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
@@ -84,15 +90,12 @@ Result<bool> try_lock(int fd, const std::string& path) {
   return true;
 }
 
-Result<void> lock(int fd, const std::string& path, bool block_device) {
-  // udev locks a block device for a moment when it has changed. Another cache would have been
-  // noticed when the device was opened, by O_EXCL.
-  constexpr std::chrono::milliseconds kPause(10);
-  for (int tries = block_device ? 50 : 1; tries > 0; --tries) {
+Result<void> lock(int fd, const std::string& path) {
+  for (int tries = kLockTries; tries > 0; --tries) {
     Result<bool> locked = try_lock(fd, path);
     if (!locked) return std::unexpected(locked.error());
     if (*locked) return {};
-    if (tries > 1) std::this_thread::sleep_for(kPause);
+    std::this_thread::sleep_for(kLockPause);
   }
   return std::unexpected(Error(Errc::already_open, path));
 }
@@ -118,23 +121,28 @@ Result<FileDescriptor> open_existing(const std::string& path, const struct stat&
   }
   const int exclusive = block_device ? O_EXCL : 0;
   FileDescriptor fd = open_file(path, read_only ? O_RDONLY : O_RDWR | exclusive);
+  for (int tries = kLockTries; !fd && errno == EBUSY; --tries) {
+    Error error = busy_error(path, status.st_rdev);
+    if (tries == 0 || error != Errc::already_open) return std::unexpected(std::move(error));
+    std::this_thread::sleep_for(kLockPause);
+    fd = open_file(path, O_RDWR | exclusive);
+  }
   if (!fd) {
     const int os_error = errno;
-    if (os_error == EBUSY) return std::unexpected(busy_error(path, status.st_rdev));
     if (block_device && (os_error == EACCES || os_error == EPERM)) {
       const FileDescriptor readable = open_file(path, O_RDONLY);
       if (readable && is_device_read_only(readable.get())) return failure(path, EROFS);
     }
     return failure(path, os_error);
   }
-  struct stat opened {};
+  struct stat opened{};
   if (::fstat(fd.get(), &opened) != 0) return failure(path, errno);
   if ((opened.st_mode & S_IFMT) != (status.st_mode & S_IFMT)) {
     return std::unexpected(Error(Errc::io_error, path + " was replaced while it was opened"));
   }
   if (read_only) return fd;
   if (block_device && is_device_read_only(fd.get())) return failure(path, EROFS);
-  if (Result<void> locked = lock(fd.get(), path, block_device); !locked) {
+  if (Result<void> locked = lock(fd.get(), path); !locked) {
     return std::unexpected(locked.error());
   }
   return fd;
@@ -174,7 +182,7 @@ Result<FileDescriptor> create_file(const std::string& path, std::uint64_t bytes)
   FileDescriptor fd = open_file(path, O_RDWR | O_CREAT | O_EXCL);
   if (!fd && errno == EEXIST) return FileDescriptor();
   if (!fd) return failure(path, errno);
-  if (Result<void> locked = lock(fd.get(), path, false); !locked) {
+  if (Result<void> locked = lock(fd.get(), path); !locked) {
     return std::unexpected(locked.error());
   }
   if (const int os_error = fill_new_file(path, fd.get(), bytes); os_error != 0) {
@@ -188,7 +196,7 @@ Result<FileDescriptor> open_or_create(const std::string& path, const DiskOptions
                                       bool& is_new) {
   // Twice: someone else may create the file between the look and our own attempt.
   for (int attempt = 0; attempt < 2; ++attempt) {
-    struct stat status {};
+    struct stat status{};
     if (::stat(path.c_str(), &status) == 0) return open_existing(path, status, options.read_only);
     const int os_error = errno;
     if (os_error != ENOENT || options.create_bytes == 0 || options.read_only) {
@@ -214,7 +222,7 @@ void add_fallback(DiskInfo& info, const std::string& reason) {
 
 /// Size, alignment and O_DIRECT.
 Result<void> examine(int fd, const DiskOptions& options, DiskInfo& info) {
-  struct stat status {};
+  struct stat status{};
   if (::fstat(fd, &status) != 0) return failure(info.path, errno);
   info.block_device = S_ISBLK(status.st_mode);
   info.size_bytes = static_cast<std::uint64_t>(status.st_size);
