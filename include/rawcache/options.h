@@ -35,6 +35,10 @@ struct FormatOptions {
   /// quarter) the oldest segment is evicted early, counted as evicted_index_full. 0: capacity /
   /// 512, which costs 3 % of the capacity for checkpoints.
   std::uint64_t expected_entries = 0;
+  /// A file that is newly made is written once, so that no later write waits for the file system to
+  /// note that its blocks are in use now (which halves the rate of durable stores). Costs the time
+  /// of writing `capacity` bytes. Block devices and existing files are left as they are.
+  bool prewrite = true;
 };
 
 /// What a cache does with its memory, time and threads; may differ at every open.

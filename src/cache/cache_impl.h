@@ -3,7 +3,7 @@
 //   store.cc        place -> encode -> publish, and the flushes that end it
 //   lookup.cc       locate -> read -> verify -> touch
 //   maintenance.cc  reclaim, checkpoint, clear
-//   open.cc         open, recover, close, format, inspect
+//   open.cc         open, recover, close
 //   cache_stats.cc  Stats
 #pragma once
 

@@ -19,7 +19,8 @@ constexpr unsigned kHitBits = 2;
 constexpr std::uint64_t kHitsMax = (1u << kHitBits) - 1;
 constexpr unsigned kTagBitsMax = 32;
 
-/// The checkpoint has room for entries_max; callers look at full() before they add, several at a time.
+/// The checkpoint has room for entries_max; callers look at full() before they add, several at a
+/// time.
 constexpr std::uint64_t kReserveShare = 32;
 
 /// A page grows when more than 7 of 8 slots are in use: 8 / (7/8) = 9.1 bytes per entry just

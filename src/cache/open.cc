@@ -1,17 +1,10 @@
-// Opening, recovering and closing a cache; making and inspecting one.
-#include <sys/random.h>
-#include <sys/stat.h>
+// Opening, recovering and closing a cache.
 
 #include <algorithm>
-#include <array>
-#include <cerrno>
-#include <ctime>
 
-#include "base/aligned_buffer.h"
 #include "batch/merge.h"
 #include "cache/cache_impl.h"
-#include "cache/checkpoint_io.h"
-#include "cache/device_signature.h"
+#include "cache/format_cache.h"
 
 namespace rawcache {
 namespace {
@@ -21,23 +14,20 @@ constexpr std::uint64_t kBufferBytesMax = std::uint64_t{1} << 30;
 constexpr std::uint64_t kReadBufferBytesMin = std::uint64_t{64} << 10;
 constexpr std::uint64_t kReadBufferBytesMax = std::uint64_t{1} << 40;
 
-std::int64_t system_now() { return static_cast<std::int64_t>(std::time(nullptr)); }
-
-Error invalid(std::string what) { return {Errc::invalid_options, std::move(what)}; }
-
 Result<void> validate(const Options& options) {
-  if (options.max_operations == 0) return std::unexpected(invalid("max_operations is 0"));
+  if (options.max_operations == 0) return std::unexpected(invalid_option("max_operations is 0"));
   if (options.max_buffer_bytes < kBufferBytesMin || options.max_buffer_bytes > kBufferBytesMax) {
-    return std::unexpected(invalid("max_buffer_bytes must be from 4 KiB to 1 GiB"));
+    return std::unexpected(invalid_option("max_buffer_bytes must be from 4 KiB to 1 GiB"));
   }
   if (options.read_buffer_bytes < kReadBufferBytesMin ||
       options.read_buffer_bytes > kReadBufferBytesMax) {
-    return std::unexpected(invalid("read_buffer_bytes must be from 64 KiB to 1 TiB"));
+    return std::unexpected(invalid_option("read_buffer_bytes must be from 64 KiB to 1 TiB"));
   }
   if (options.read_gap_bytes > kReadGapBytesMax) {
-    return std::unexpected(invalid("read_gap_bytes must be at most 64 KiB"));
+    return std::unexpected(invalid_option("read_gap_bytes must be at most 64 KiB"));
   }
-  if (options.default_ttl.count() < 0) return std::unexpected(invalid("default_ttl is negative"));
+  if (options.default_ttl.count() < 0)
+    return std::unexpected(invalid_option("default_ttl is negative"));
   return {};
 }
 
@@ -85,31 +75,6 @@ Result<void> check_identity(const Superblock& superblock, const DiskInfo& info,
     return std::unexpected(differs("block_bytes", format.block_bytes, superblock.block_bytes));
   }
   return {};
-}
-
-CacheInfo info_of(const Superblock& superblock, const DiskInfo& disk) {
-  CacheInfo info;
-  info.id = to_string(superblock.id);
-  info.format_version = superblock.version;
-  info.device_bytes = superblock.device_bytes;
-  info.capacity_bytes =
-      superblock.segments_offset + std::uint64_t{superblock.segments} * superblock.segment_bytes;
-  info.block_bytes = superblock.block_bytes;
-  info.segment_bytes = superblock.segment_bytes;
-  info.segments = superblock.segments;
-  info.entries_max = superblock.entries_max;
-  info.value_bytes_max = entry_bytes_max(superblock) - entry_bytes(1, 0, true);
-  info.entry_alignment = superblock.entry_alignment;
-  info.checkpoint_area_bytes = superblock.checkpoint_bytes;
-  info.engine = disk.engine;
-  info.direct = disk.direct;
-  info.fallback_reason = disk.fallback_reason;
-  return info;
-}
-
-bool exists(const std::string& path) {
-  struct stat status{};
-  return ::stat(path.c_str(), &status) == 0 || errno != ENOENT;
 }
 
 }  // namespace
@@ -240,21 +205,19 @@ Result<RawDiskCache> RawDiskCache::open(std::string_view path_view, Options opti
   const std::string path(path_view);
   if (auto valid = validate(options); !valid) return std::unexpected(valid.error());
   DiskOptions disk_options{.engine = options.engine, .direct = options.direct};
-  const bool create = options.create_if_missing && !exists(path);
+  const bool create = options.create_if_missing && !path_exists(path);
   if (create) {
-    if (options.format.capacity == 0) {
-      return std::unexpected(invalid("format.capacity is 0: a new file needs a size"));
-    }
-    // Before anything is made: would it fit together?
-    if (auto layout = lay_out(options.format, options.format.capacity, 512); !layout) {
-      return std::unexpected(layout.error());
+    if (auto checked = check_new_file(options.format); !checked) {
+      return std::unexpected(checked.error());
     }
     disk_options.create_bytes = options.format.capacity;
   }
   auto disk = open_disk(path, disk_options);
   if (!disk) return std::unexpected(disk.error());
   if (create) {
-    if (auto made = format(**disk, options.format); !made) return std::unexpected(made.error());
+    if (auto made = format_new_file(**disk, options.format); !made) {
+      return std::unexpected(made.error());
+    }
   }
   return open(std::move(*disk), std::move(options));
 }
@@ -263,99 +226,6 @@ Result<RawDiskCache> RawDiskCache::open(std::unique_ptr<Disk> disk, Options opti
   auto impl = Impl::open(std::move(disk), options);
   if (!impl) return std::unexpected(impl.error());
   return RawDiskCache(std::move(*impl));
-}
-
-Result<CacheInfo> RawDiskCache::format(Disk& disk, const FormatOptions& options) {
-  auto layout = lay_out(options, disk.info().size_bytes, disk.info().io_alignment);
-  if (!layout) return std::unexpected(layout.error());
-  Superblock superblock = *layout;
-  std::array<std::uint64_t, 2> random{};
-  if (::getrandom(random.data(), sizeof random, 0) != sizeof random) {
-    return std::unexpected(Error(Errc::io_error, "getrandom", errno));
-  }
-  superblock.id = {random[0], random[1]};
-  superblock.created = static_cast<std::uint32_t>(system_now());
-  superblock.time_high = superblock.created;
-  superblock.write_generation = 1;
-
-  AlignedBuffer block = AlignedBuffer::allocate(superblock.block_bytes);
-  if (block.empty()) return std::unexpected(Error(Errc::out_of_memory, "superblock"));
-  // First nothing is valid, then the empty checkpoint, then the superblocks: a crash in between
-  // leaves either no cache or an empty one. What the segments held belongs to another id.
-  for (const std::uint64_t offset : kSuperblockOffsets) {
-    if (auto wiped = disk.write(offset, block.bytes()); !wiped)
-      return std::unexpected(wiped.error());
-  }
-  if (auto synced = disk.sync(); !synced) return std::unexpected(synced.error());
-
-  auto writer = CheckpointWriter::create(disk, superblock, 0, 1);
-  if (!writer) return std::unexpected(writer.error());
-  const std::vector<SegmentRecord> table(superblock.segments);
-  const std::vector<std::uint16_t> pages(superblock.index_pages, 0);
-  auto done = writer->append(std::as_bytes(std::span(table)));
-  if (done) done = writer->append(std::as_bytes(std::span(pages)));
-  if (done) done = writer->finish();
-  CheckpointHeader header{};
-  header.segments = superblock.segments;
-  header.replay_from = header.next_batch = 1;
-  header.next_sequence = 1;
-  header.time_high = superblock.time_high;
-  header.open_segment = header.previous_segment = kNoSegment;
-  header.closed = 1;
-  if (done) done = writer->commit(header);
-  for (int copy = 0; copy < 2 && done; ++copy) {
-    encode_superblock(block.bytes(), superblock, copy);
-    done = disk.write(kSuperblockOffsets[copy], block.bytes());
-  }
-  if (done) done = disk.sync();
-  if (!done) return std::unexpected(done.error());
-  return info_of(superblock, disk.info());
-}
-
-Result<CacheInfo> RawDiskCache::format(std::string_view path_view, const FormatOptions& options,
-                                       bool overwrite) {
-  const std::string path(path_view);
-  DiskOptions disk_options;
-  if (!exists(path)) {
-    if (options.capacity == 0) {
-      return std::unexpected(invalid("capacity is 0: a new file needs a size"));
-    }
-    if (auto layout = lay_out(options, options.capacity, 512); !layout) {
-      return std::unexpected(layout.error());
-    }
-    disk_options.create_bytes = options.capacity;
-  }
-  auto disk = open_disk(path, disk_options);
-  if (!disk) return std::unexpected(disk.error());
-  if (disk_options.create_bytes == 0 && !overwrite) {
-    auto found = find_signature(**disk);
-    if (!found) return std::unexpected(found.error());
-    if (!found->empty()) {
-      return std::unexpected(Error(Errc::already_exists, path + " holds " + *found));
-    }
-  }
-  return format(**disk, options);
-}
-
-Result<CacheInfo> RawDiskCache::inspect(Disk& disk) {
-  auto loaded = load_superblock(disk);
-  if (!loaded) return std::unexpected(loaded.error());
-  CacheInfo info = info_of(loaded->superblock, disk.info());
-  for (int area = 0; area < 2; ++area) {
-    const auto reader = CheckpointReader::open(disk, loaded->superblock, area);
-    if (!reader || reader->header().generation < info.checkpoint_generation) continue;
-    info.checkpoint_valid = true;
-    info.checkpoint_generation = reader->header().generation;
-    info.checkpoint_entries = reader->header().entries;
-    info.next_sequence = reader->header().next_sequence;
-  }
-  return info;
-}
-
-Result<CacheInfo> RawDiskCache::inspect(std::string_view path) {
-  auto disk = open_disk(path, {.read_only = true});
-  if (!disk) return std::unexpected(disk.error());
-  return inspect(**disk);
 }
 
 }  // namespace rawcache
