@@ -92,14 +92,27 @@ class RawDiskCache::Impl {
   Result<void> wait_until_durable(DirectWrite& direct);
 
   /// The right to flush: one thread at a time has it, others wait for it or for what it brings.
-  void take_turn() EXCLUDES(turn_mutex_);
-  void end_turn() EXCLUDES(turn_mutex_);
+  class Turn {
+   public:
+    explicit Turn(Impl& impl);
+    /// With a direct write: gives up as soon as that is no longer waiting; then the turn is not
+    /// had.
+    Turn(Impl& impl, const DirectWrite& direct);
+    ~Turn();
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+    explicit operator bool() const { return had_; }
+
+   private:
+    Impl& impl_;
+    bool had_ = false;
+  };
   enum class Wait : bool { no, yes };
   /// With the turn: completes what is under way, seals and submits the open batch, and with
   /// Wait::yes completes that too. Returns the operations made durable.
-  Result<std::uint64_t> flush_in_turn(Wait wait);
-  Result<std::uint64_t> complete_in_turn();
-  bool relocate_in_turn();
+  Result<std::uint64_t> flush_in_turn(const Turn& turn, Wait wait);
+  Result<std::uint64_t> complete_in_turn(const Turn& turn);
+  bool relocate();
 
   // lookup.cc
   /// Where an entry was found, and what its bytes must prove.
@@ -181,6 +194,7 @@ class RawDiskCache::Impl {
   bool maintenance_stop_ GUARDED_BY(maintenance_mutex_) = false;
   std::thread maintenance_;
 
+  const DiskCounters disk_counters_at_open_;
   // For stats after close.
   DiskCounters disk_counters_at_close_;
   DiskInfo disk_info_at_close_;

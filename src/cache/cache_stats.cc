@@ -90,11 +90,12 @@ void RawDiskCache::Impl::add_calls(Stats& s) const {
 
 void RawDiskCache::Impl::add_device(Stats& s) const {
   const DiskCounters disk = disk_ ? disk_->counters() : disk_counters_at_close_;
-  s.device_reads = disk.reads;
-  s.device_read_bytes = disk.read_bytes;
-  s.device_writes = disk.writes;
-  s.device_written_bytes = disk.written_bytes;
-  s.device_syncs = disk.syncs;
+  const DiskCounters& before = disk_counters_at_open_;
+  s.device_reads = disk.reads - before.reads;
+  s.device_read_bytes = disk.read_bytes - before.read_bytes;
+  s.device_writes = disk.writes - before.writes;
+  s.device_written_bytes = disk.written_bytes - before.written_bytes;
+  s.device_syncs = disk.syncs - before.syncs;
   const DiskInfo& info = disk_ ? disk_->info() : disk_info_at_close_;
   s.engine = info.engine;
   s.direct = info.direct;

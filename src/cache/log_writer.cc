@@ -229,6 +229,7 @@ void LogWriter::withdraw_entry_at(PendingBatch& batch, std::uint64_t offset) {
     BatchHeader header{};
     header.entries = part.entries;
     header.bytes = static_cast<std::uint32_t>(part.bytes);
+    header.generation = part.place.generation;
     EntryWalker walker({part.memory, part.bytes}, header, part.place, superblock_.entry_alignment);
     part.digest = kDigestStart;
     while (const auto next = walker.next()) part.digest = digest_next(part.digest, next->checksum);
@@ -299,6 +300,7 @@ void LogWriter::append_again(const PendingBatch& batch, std::uint64_t replay_fro
     BatchHeader header{};
     header.entries = part.entries;
     header.bytes = static_cast<std::uint32_t>(part.bytes);
+    header.generation = part.place.generation;
     EntryWalker walker({part.memory, part.bytes}, header, part.place, superblock_.entry_alignment);
     while (const auto view = walker.next()) {
       if (view->kind == EntryKind::withdrawn) continue;

@@ -126,10 +126,11 @@ bool RawDiskCache::Impl::checkpoint_due() const {
 // After it everything called before it is durable, and every batch from header.replay_from on holds
 // later calls only.
 Result<RawDiskCache::Impl::Barrier> RawDiskCache::Impl::raise_barrier() {
-  take_turn();
-  auto flushed = flush_in_turn(Wait::yes);
   Barrier barrier;
-  if (flushed) {
+  {
+    const Turn turn(*this);
+    auto flushed = flush_in_turn(turn, Wait::yes);
+    if (!flushed) return std::unexpected(flushed.error());
     MutexLock lock(log_mutex_);
     barrier.header.segments = log_->segments();
     barrier.header.replay_from = writer_->first_volatile_batch();
@@ -141,8 +142,6 @@ Result<RawDiskCache::Impl::Barrier> RawDiskCache::Impl::raise_barrier() {
     barrier.disturbances = writer_->disturbances();
     barrier.appended = log_->appended_bytes();
   }
-  end_turn();
-  if (!flushed) return std::unexpected(flushed.error());
   barrier.header.time_high = static_cast<std::uint64_t>(now());
   return barrier;
 }
@@ -224,9 +223,9 @@ Result<void> RawDiskCache::Impl::maintain() {
 Result<void> RawDiskCache::Impl::clear() {
   if (closed_.load(std::memory_order_relaxed)) return std::unexpected(Errc::closed);
   MutexLock lock(checkpoint_mutex_);
-  take_turn();
+  const Turn turn(*this);
   // Nothing may be under way to segments that are about to be free. How it ends does not matter.
-  if (!io_->can_seal()) (void)complete_in_turn();
+  if (!io_->can_seal()) (void)complete_in_turn(turn);
   Result<void> result;
   {
     MutexLock log_lock(log_mutex_);
@@ -246,7 +245,6 @@ Result<void> RawDiskCache::Impl::clear() {
       result = std::unexpected(written.error());
     }
   }
-  end_turn();
   return result;
 }
 

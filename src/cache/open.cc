@@ -101,10 +101,10 @@ RawDiskCache::Impl::Impl(std::unique_ptr<Disk> disk, const Options& options,
       superblock_(loaded.superblock),
       policy_(make_fifo_policy()),
       opened_ns_(monotonic_ns()),
-      written_(loaded) {}
+      written_(loaded),
+      disk_counters_at_open_(disk_->counters()) {}
 
 Result<void> RawDiskCache::Impl::start() {
-  const std::uint64_t before = disk_->counters().read_bytes;
   arena_ = IoArena::create(options_.read_buffer_bytes);
   if (!arena_) return std::unexpected(Error(Errc::out_of_memory, "read_buffer_bytes"));
   disk_->use_memory(arena_->memory());
@@ -122,7 +122,7 @@ Result<void> RawDiskCache::Impl::start() {
   if (!recovered) return std::unexpected(recovered.error());
   const bool clean = recovered->clean;
   recovery_counts_ = recovered->counts;
-  recovery_counts_.read_bytes = disk_->counters().read_bytes - before;
+  recovery_counts_.read_bytes = disk_->counters().read_bytes - disk_counters_at_open_.read_bytes;
   {
     MutexLock lock(checkpoint_mutex_);
     adopt(std::move(*recovered));

@@ -20,18 +20,29 @@ bool sampled() {
 
 // --- Turns ---
 
-void RawDiskCache::Impl::take_turn() {
-  MutexLock lock(turn_mutex_);
-  while (turn_taken_) turn_ended_.wait(turn_mutex_);
-  turn_taken_ = true;
+RawDiskCache::Impl::Turn::Turn(Impl& impl) : impl_(impl), had_(true) {
+  MutexLock lock(impl_.turn_mutex_);
+  while (impl_.turn_taken_) impl_.turn_ended_.wait(impl_.turn_mutex_);
+  impl_.turn_taken_ = true;
 }
 
-void RawDiskCache::Impl::end_turn() {
+RawDiskCache::Impl::Turn::Turn(Impl& impl, const DirectWrite& direct) : impl_(impl) {
+  const auto waiting = [&] {
+    return direct.state.load(std::memory_order_acquire) == DirectWrite::State::waiting;
+  };
+  MutexLock lock(impl_.turn_mutex_);
+  while (impl_.turn_taken_ && waiting()) impl_.turn_ended_.wait(impl_.turn_mutex_);
+  had_ = waiting();
+  if (had_) impl_.turn_taken_ = true;
+}
+
+RawDiskCache::Impl::Turn::~Turn() {
+  if (!had_) return;
   {
-    MutexLock lock(turn_mutex_);
-    turn_taken_ = false;
+    MutexLock lock(impl_.turn_mutex_);
+    impl_.turn_taken_ = false;
   }
-  turn_ended_.notify_all();
+  impl_.turn_ended_.notify_all();
 }
 
 // --- Writing ---
@@ -162,31 +173,18 @@ Result<void> RawDiskCache::Impl::publish(const EntryFields& entry, Location loca
 // --- Flushing ---
 
 Result<void> RawDiskCache::Impl::make_buffer_room() {
-  take_turn();
-  Result<std::uint64_t> flushed = 0;
+  const Turn turn(*this);
   // Whoever had the turn before may have done it.
-  if (!io_->can_seal() || io_->flush_due() || io_->counts().pending_bytes > 0) {
-    flushed = flush_in_turn(Wait::no);
-  }
-  end_turn();
+  if (io_->can_seal() && io_->counts().pending_bytes == 0) return {};
+  const auto flushed = flush_in_turn(turn, Wait::no);
   if (flushed) return {};
   return std::unexpected(
       Error(Errc::buffer_full, flushed.error().message(), flushed.error().os_error()));
 }
 
 Result<void> RawDiskCache::Impl::wait_until_durable(DirectWrite& direct) {
-  const auto waiting = [&] {
-    return direct.state.load(std::memory_order_acquire) == DirectWrite::State::waiting;
-  };
-  for (;;) {
-    {
-      MutexLock lock(turn_mutex_);
-      while (turn_taken_ && waiting()) turn_ended_.wait(turn_mutex_);
-      if (!waiting()) break;
-      turn_taken_ = true;
-    }
-    (void)flush_in_turn(Wait::yes);  // how it went for this write is in `direct`
-    end_turn();
+  while (const Turn turn{*this, direct}) {
+    (void)flush_in_turn(turn, Wait::yes);  // how it went for this write is in `direct`
   }
   if (direct.state.load(std::memory_order_acquire) == DirectWrite::State::durable) return {};
   return std::unexpected(direct.error);
@@ -194,16 +192,14 @@ Result<void> RawDiskCache::Impl::wait_until_durable(DirectWrite& direct) {
 
 Result<std::uint64_t> RawDiskCache::Impl::flush_writes() {
   if (closed_.load(std::memory_order_relaxed)) return std::unexpected(Errc::closed);
-  take_turn();
-  auto flushed = flush_in_turn(Wait::yes);
-  end_turn();
-  return flushed;
+  const Turn turn(*this);
+  return flush_in_turn(turn, Wait::yes);
 }
 
-Result<std::uint64_t> RawDiskCache::Impl::flush_in_turn(Wait wait) {
+Result<std::uint64_t> RawDiskCache::Impl::flush_in_turn(const Turn& turn, Wait wait) {
   std::uint64_t operations = 0;
   if (!io_->can_seal()) {
-    auto completed = complete_in_turn();
+    auto completed = complete_in_turn(turn);
     if (!completed) return completed;
     operations += *completed;
   }
@@ -215,14 +211,14 @@ Result<std::uint64_t> RawDiskCache::Impl::flush_in_turn(Wait wait) {
     }
   }
   if (auto submitted = io_->submit(); !submitted || wait == Wait::yes) {
-    auto completed = complete_in_turn();
+    auto completed = complete_in_turn(turn);
     if (!completed) return completed;
     operations += *completed;
   }
   return operations;
 }
 
-Result<std::uint64_t> RawDiskCache::Impl::complete_in_turn() {
+Result<std::uint64_t> RawDiskCache::Impl::complete_in_turn(const Turn&) {
   const std::uint64_t start = monotonic_ns();
   const auto attempt = [&]() -> Result<std::uint64_t> {
     // After a failure everything is written again; what is under way stays so.
@@ -239,7 +235,7 @@ Result<std::uint64_t> RawDiskCache::Impl::complete_in_turn() {
     ++failures_in_a_row_;
     // The same place has failed twice (four, eight ... times): try another one.
     if (failures_in_a_row_ < 2 || !std::has_single_bit(failures_in_a_row_)) return completed;
-    if (!relocate_in_turn()) return completed;
+    if (!relocate()) return completed;
     if (completed = attempt(); !completed) return completed;
   }
   failures_in_a_row_ = 0;
@@ -255,7 +251,7 @@ Result<std::uint64_t> RawDiskCache::Impl::complete_in_turn() {
   return completed;
 }
 
-bool RawDiskCache::Impl::relocate_in_turn() {
+bool RawDiskCache::Impl::relocate() {
   MutexLock lock(log_mutex_);
   checkpoint_wanted_.store(true, std::memory_order_relaxed);
   return writer_->relocate(replay_from_.load(std::memory_order_relaxed), now());
