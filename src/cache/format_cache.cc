@@ -60,6 +60,26 @@ Result<void> prewrite(Disk& disk) {
   return disk.sync();
 }
 
+Result<void> write_empty_checkpoint(Disk& disk, const Superblock& superblock, int area,
+                                    std::uint64_t generation) {
+  auto writer = CheckpointWriter::create(disk, superblock, area, generation);
+  if (!writer) return std::unexpected(writer.error());
+  const std::vector<SegmentRecord> table(superblock.segments);
+  const std::vector<std::uint16_t> pages(superblock.index_pages, 0);
+  auto done = writer->append(std::as_bytes(std::span(table)));
+  if (done) done = writer->append(std::as_bytes(std::span(pages)));
+  if (done) done = writer->finish();
+  CheckpointHeader header{};
+  header.segments = superblock.segments;
+  header.replay_from = header.next_batch = 1;
+  header.next_sequence = 1;
+  header.time_high = superblock.time_high;
+  header.open_segment = header.previous_segment = kNoSegment;
+  header.closed = 1;
+  if (done) done = writer->commit(header);
+  return done;
+}
+
 }  // namespace
 
 Error invalid_option(std::string what) { return {Errc::invalid_options, std::move(what)}; }
@@ -113,21 +133,9 @@ Result<CacheInfo> RawDiskCache::format(Disk& disk, const FormatOptions& options)
   }
   if (auto synced = disk.sync(); !synced) return std::unexpected(synced.error());
 
-  auto writer = CheckpointWriter::create(disk, superblock, 0, 1);
-  if (!writer) return std::unexpected(writer.error());
-  const std::vector<SegmentRecord> table(superblock.segments);
-  const std::vector<std::uint16_t> pages(superblock.index_pages, 0);
-  auto done = writer->append(std::as_bytes(std::span(table)));
-  if (done) done = writer->append(std::as_bytes(std::span(pages)));
-  if (done) done = writer->finish();
-  CheckpointHeader header{};
-  header.segments = superblock.segments;
-  header.replay_from = header.next_batch = 1;
-  header.next_sequence = 1;
-  header.time_high = superblock.time_high;
-  header.open_segment = header.previous_segment = kNoSegment;
-  header.closed = 1;
-  if (done) done = writer->commit(header);
+  // In both areas, so that the newer one is known to be the newest from the start.
+  auto done = write_empty_checkpoint(disk, superblock, 0, 1);
+  if (done) done = write_empty_checkpoint(disk, superblock, 1, 2);
   for (int copy = 0; copy < 2 && done; ++copy) {
     encode_superblock(block.bytes(), superblock, copy);
     done = disk.write(kSuperblockOffsets[copy], block.bytes());

@@ -275,10 +275,19 @@ Result<void> Recovery::add_suspect(std::uint32_t segment) {
 
 bool Recovery::chain_reaches_checkpoint() const {
   if (order_.empty()) return true;
-  if (checkpoint_open_ != kNoSegment && lives_.at(checkpoint_open_).reopened) return false;
+  // What came before a clear is gone, so then the chain only has to reach the clear.
+  const bool cleared = out_.replay_from < superblock_.dead_below_batch;
+  if (!cleared && checkpoint_open_ != kNoSegment && lives_.at(checkpoint_open_).reopened) {
+    return false;
+  }
   std::uint32_t at = order_.back();
   for (std::size_t steps = 0; steps <= order_.size(); ++steps) {
-    if (at == checkpoint_open_) return true;
+    const Life& life = lives_.at(at);
+    if (cleared && (life.first_batch < superblock_.dead_below_batch ||
+                    life.previous_segment == kNoSegment)) {
+      return true;
+    }
+    if (at == checkpoint_open_) return !cleared;
     const std::uint32_t previous = lives_.at(at).previous_segment;
     if (checkpoint_open_ == kNoSegment && previous == checkpoint_previous_) return true;
     if (!lives_.contains(previous)) return false;

@@ -139,8 +139,7 @@ void SegmentLog::clear() {
     record.state = kFree;
     record.first_batch = record.last_batch = 0;
   }
-  if (has_open()) previous_ = open_;
-  open_ = kNoSegment;
+  open_ = previous_ = kNoSegment;
   position_ = 0;
   records_.clear();
   free_count_ = table_.size();

@@ -108,12 +108,20 @@ TEST(WriteBuffer, EveryOtherWriteStartsAtAnAddressCongruentToItsOffset) {
 TEST(WriteBuffer, WhatDoesNotFitIsRefusedAndChangesNothing) {
   WriteBuffer buffer({.max_operations = 32, .max_bytes = 4_KiB});
   ASSERT_TRUE(put(buffer, 0, 4_KiB, 'a'));
-  ASSERT_TRUE(put(buffer, 4_KiB, 256_KiB, 'b'));  // the reserve
-  EXPECT_TRUE(buffer.reserve(260_KiB, 1).empty());
+  constexpr std::size_t kRest = WriteBuffer::kReserveBytes - WriteBuffer::kClosingBytes;
+  ASSERT_TRUE(put(buffer, 4_KiB, kRest, 'b'));
+  EXPECT_TRUE(buffer.reserve(4_KiB + kRest, 1).empty());
   EXPECT_TRUE(buffer.reserve(1_MiB, 1_MiB).empty());
   EXPECT_EQ(buffer.operations(), 2U);
-  EXPECT_EQ(buffer.bytes(), 260_KiB);
+  EXPECT_EQ(buffer.bytes(), 4_KiB + kRest);
   EXPECT_EQ(found(buffer, 4_KiB - 1, 3), "abb");
+}
+
+TEST(WriteBuffer, ABatchCanAlwaysBeClosedByHeadersAndPadding) {
+  WriteBuffer buffer({.max_operations = 32, .max_bytes = 4_KiB});
+  std::uint64_t end = 0;
+  while (!buffer.reserve(end, 1_KiB).empty()) end += 1_KiB;
+  EXPECT_FALSE(buffer.reserve(end, WriteBuffer::kClosingBytes, 0).empty());
 }
 
 TEST(WriteBuffer, AnEmptyBufferTakesAWriteOfAnySize) {
