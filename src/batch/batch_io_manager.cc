@@ -13,12 +13,33 @@
 
 namespace rawcache {
 
-// `state` and `plan_bytes` are guarded by buffer_mutex_. The buffer is too while it fills; once
-// sealed it is constant until it is durable. The rest belongs to the flusher.
+// `state`, `planned` and `plan_bytes` are guarded by buffer_mutex_, and so is the plan once it is
+// planned. The buffer is too while it fills; once sealed it is constant until it is durable. The
+// rest belongs to the flusher.
 struct BatchIOManager::Slot {
   explicit Slot(const BatchLimits& limits) : buffer(limits) {}
 
   bool under_way() const { return state != State::waiting; }
+
+  /// Blocks that are written only in part are undefined on the device until that write has
+  /// succeeded. Until then the bytes beside the buffered ones are found here.
+  bool edges_overlap(const Extent& extent) const {
+    return planned && std::ranges::any_of(plan.edge_reads(), [&](const IoRequest& edge) {
+             return edge.offset < extent.end() && extent.offset < edge.offset + edge.size;
+           });
+  }
+  void read_edges(const Extent& extent, std::span<std::byte> into,
+                  std::vector<Extent>& covered) const {
+    if (!planned) return;
+    for (const IoRequest& edge : plan.edge_reads()) {
+      const std::uint64_t begin = std::max(edge.offset, extent.offset);
+      const std::uint64_t end = std::min(edge.offset + edge.size, extent.end());
+      if (begin >= end) continue;
+      std::memcpy(into.data() + (begin - extent.offset), edge.data + (begin - edge.offset),
+                  end - begin);
+      covered.push_back({begin, end - begin});
+    }
+  }
 
   enum class State : std::uint8_t { waiting, starting, in_flight };
   WriteBuffer buffer;
@@ -250,10 +271,13 @@ Result<void> BatchIOManager::start_writes(Slot& slot) {
       reads.requests = slot.plan.edge_reads();
       if (Result<void> read = disk_.run(reads); !read) return read;
     }
-    slot.planned = true;
   }
-  // Again at every try, because the caller may have changed the bytes in between.
-  slot.plan.gather();
+  {
+    MutexLock lock(buffer_mutex_);
+    slot.planned = true;
+    // Again at every try, because the caller may have changed the bytes in between.
+    slot.plan.gather();
+  }
   slot.io = {};
   slot.io.requests = slot.plan.writes();
   return disk_.submit(slot.io);
@@ -372,9 +396,9 @@ Extent BatchIOManager::widened(const Extent& extent) const {
 }
 
 bool BatchIOManager::is_pending(const Extent& extent) const {
-  return filling_->buffer.overlaps(extent) ||
-         std::any_of(sealed_.begin(), sealed_.end(),
-                     [&](const auto& slot) { return slot->buffer.overlaps(extent); });
+  return filling_->buffer.overlaps(extent) || std::ranges::any_of(sealed_, [&](const auto& slot) {
+           return slot->buffer.overlaps(extent) || slot->edges_overlap(extent);
+         });
 }
 
 ReadAnswer BatchIOManager::read(const Extent& extent) {
@@ -451,7 +475,10 @@ void BatchIOManager::serve_pending(std::vector<Piece>& pieces, std::span<ReadAns
     }
     const std::span<std::byte> into = leases[i].bytes.first(piece.extent.size);
     covered.clear();
-    for (const auto& slot : sealed_) slot->buffer.read(piece.extent.offset, into, covered);
+    for (const auto& slot : sealed_) {
+      slot->read_edges(piece.extent, into, covered);
+      slot->buffer.read(piece.extent.offset, into, covered);
+    }
     filling_->buffer.read(piece.extent.offset, into, covered);
     give(answer, leases[i], into);
     for (const Extent& hole : uncovered(piece.extent, covered)) {

@@ -605,7 +605,7 @@ TEST_P(BatchIOModel, AgreesWithAPlainArrayThroughWritesFlushesAndReads) {
   ASSERT_TRUE(io.flush());
   EXPECT_TRUE(disk.durable() == model);
   EXPECT_EQ(failures != 0, chance.fail_one_in != 0);
-  EXPECT_GT(accepted, 1000U);
+  EXPECT_GT(accepted, 100U);  // most are refused where every fifth I/O fails
   EXPECT_LE(durable, accepted);
   EXPECT_EQ(arena->leased_bytes() + arena->heap_bytes(), 0U);
 }
