@@ -61,12 +61,11 @@ Result<void> write_file(const std::string& path, std::string_view bytes) {
 }
 
 int report_miss(const char* command, const std::string& key, bool json) {
+  complain("not found: " + escape(key));
   if (json) {
     JsonWriter writer = begin_json(command);
     writer.name("key").bytes(key).field("found", false);
     end_json(writer);
-  } else {
-    complain("not found: " + escape(key));
   }
   return kExitMiss;
 }

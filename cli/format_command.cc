@@ -23,17 +23,14 @@ bool exists(const std::string& path) {
 /// What formatting would make, tried on memory of the same size.
 Result<CacheInfo> plan(const FormatArguments& arguments) {
   std::uint64_t size = arguments.format.capacity;
-  DiskInfo info{.io_alignment = 512, .engine = {}, .path = {}, .fallback_reason = {}};
+  std::uint32_t alignment = 512;
   if (exists(arguments.path)) {
     auto disk = open_disk(arguments.path, {.read_only = true});
     if (!disk) return std::unexpected(disk.error());
-    info = (*disk)->info();
-    size = info.size_bytes;
-  } else if (size == 0) {
-    return std::unexpected(
-        Error(Errc::invalid_options, "a new file needs a size (--capacity SIZE)"));
+    size = (*disk)->info().size_bytes;
+    alignment = (*disk)->info().io_alignment;
   }
-  const auto memory = make_memory_disk(size, info.io_alignment);
+  const auto memory = make_memory_disk(size, alignment);
   if (memory == nullptr) {
     return std::unexpected(Error(Errc::out_of_memory, "--dry-run with " + format_bytes(size)));
   }
@@ -76,13 +73,16 @@ std::optional<int> refusal(const FormatArguments& arguments) {
 }  // namespace
 
 int run_format(const FormatArguments& arguments) {
-  const auto planned = plan(arguments);
-  if (!planned) return fail(planned.error(), arguments.json);
   const bool dry = arguments.dry_run;
-  if (!dry && exists(arguments.path)) {
+  const bool there = exists(arguments.path);
+  if (!there && arguments.format.capacity == 0) {
+    return fail_usage("nothing is at " + arguments.path + "; --capacity says how large to make it",
+                      arguments.json);
+  }
+  if (!dry && there) {
     if (const auto status = refusal(arguments)) return *status;
   }
-  auto made = dry ? planned
+  auto made = dry ? plan(arguments)
                   : RawDiskCache::format(arguments.path, arguments.format, arguments.force);
   if (!made && made.error() == Errc::already_exists) {
     return fail_usage(made.error().message() + " (--force)", arguments.json);
@@ -103,9 +103,8 @@ int run_format(const FormatArguments& arguments) {
 }
 
 int run_inspect(const CommonArguments& arguments) {
-  auto disk = open_disk(arguments.path, {.engine = arguments.engine,
-                                         .direct = arguments.direct,
-                                         .read_only = true});
+  auto disk = open_disk(
+      arguments.path, {.engine = arguments.engine, .direct = arguments.direct, .read_only = true});
   if (!disk) return fail(disk.error(), arguments.json);
   const auto info = RawDiskCache::inspect(**disk);
   if (!info) return fail(info.error(), arguments.json);

@@ -23,18 +23,17 @@ std::string geometry_text(const CacheInfo& info, bool with_content) {
   table.add({"format version", std::to_string(info.format_version)});
   table.add({"device", bytes(info.device_bytes)});
   table.add({"capacity", bytes(info.capacity_bytes)});
-  table.add({"segments",
-             format_count(info.segments) + " of " + format_bytes(info.segment_bytes)});
+  table.add({"segments", format_count(info.segments) + " of " + format_bytes(info.segment_bytes)});
   table.add({"block", format_bytes(info.block_bytes)});
   table.add({"entry alignment", format_bytes(info.entry_alignment)});
   table.add({"largest value", bytes(info.value_bytes_max)});
   table.add({"room for entries", format_count(info.entries_max)});
   table.add({"checkpoints", "2 of " + format_bytes(info.checkpoint_area_bytes)});
   if (with_content) {
-    table.add({"last checkpoint", info.checkpoint_valid
-                                      ? "generation " + format_count(info.checkpoint_generation) +
-                                            ", " + format_count(info.checkpoint_entries) + " entries"
-                                      : "none is valid"});
+    table.add({"last checkpoint",
+               info.checkpoint_valid ? "generation " + format_count(info.checkpoint_generation) +
+                                           ", " + format_count(info.checkpoint_entries) + " entries"
+                                     : "none is valid"});
     table.add({"I/O here", engine_text(info)});
   }
   return table.str();

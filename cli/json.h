@@ -10,7 +10,8 @@
 
 namespace rawcache::cli {
 
-/// Writes commas, quotes and escapes; the caller sees to it that objects get names and arrays do not.
+/// Writes commas, quotes and escapes; the caller sees to it that objects get names and arrays do
+/// not.
 class JsonWriter {
  public:
   JsonWriter& begin_object() { return open('{'); }

@@ -13,7 +13,8 @@ using namespace rawcache::cli;
 
 constexpr const char* kAbout =
     "A cache of keys and values on raw disks, written and read in large batches.\n"
-    "PATH is a block device or a file. Sizes: 4096, 64KiB, 1.5GiB, 10GB (G = GiB = 2^30, GB = 10^9).";
+    "PATH is a block device or a file. Sizes: 4096, 64KiB, 1.5GiB, 10GB (G = GiB = 2^30, GB = "
+    "10^9).";
 
 constexpr const char* kEpilogue =
     "Try it:\n"
@@ -21,7 +22,8 @@ constexpr const char* kEpilogue =
     "  rawcache put /tmp/cache greeting hello --ttl 10m\n"
     "  rawcache get /tmp/cache greeting\n"
     "  rawcache bench batch-io\n\n"
-    "Exit status: 0 done; 1 no such key; 2 wrong arguments or a missing flag; 3 not a rawcache, or not\n"
+    "Exit status: 0 done; 1 no such key; 2 wrong arguments or a missing flag; 3 not a rawcache, or "
+    "not\n"
     "usable as it is; 4 damage found; 5 busy or mounted; 8 I/O and other errors; 130 interrupted.";
 
 [[noreturn]] void reject(const std::string& option, const std::string& why) {
@@ -46,14 +48,11 @@ void add_path(CLI::App& app, CommonArguments& arguments) {
   app.add_option("PATH", arguments.path, "Block device or file")->required()->type_name("");
 }
 
-void add_json(CLI::App& app, bool& json) {
-  app.add_flag("--json", json, "Print one JSON object");
-}
+void add_json(CLI::App& app, bool& json) { app.add_flag("--json", json, "Print one JSON object"); }
 
 void add_io(CLI::App& app, CommonArguments& arguments) {
-  const std::map<std::string, IoEngine> engines{{"auto", IoEngine::automatic},
-                                                {"io_uring", IoEngine::io_uring},
-                                                {"posix", IoEngine::posix}};
+  const std::map<std::string, IoEngine> engines{
+      {"auto", IoEngine::automatic}, {"io_uring", IoEngine::io_uring}, {"posix", IoEngine::posix}};
   const std::map<std::string, DirectIo> modes{
       {"auto", DirectIo::automatic}, {"on", DirectIo::required}, {"off", DirectIo::off}};
   app.add_option("--engine", arguments.engine, "How I/O is done: auto, io_uring or posix")
@@ -89,11 +88,12 @@ struct AllArguments {
 
 void add_format(CLI::App& app, FormatArguments& arguments, Run& run) {
   auto* command = add_command<FormatArguments>(
-      app, "format", "Make an empty cache on a device or file; all that is on it is lost", arguments,
-      run, run_format);
+      app, "format", "Make an empty cache on a device or file; all that is on it is lost",
+      arguments, run, run_format);
   add_path(*command, arguments);
-  add_size(*command, "--capacity", arguments.format.capacity,
-           "Bytes to use; all of it if not given. A file that does not exist is made with this size");
+  add_size(
+      *command, "--capacity", arguments.format.capacity,
+      "Bytes to use; all of it if not given. A file that does not exist is made with this size");
   add_size(*command, "--segment", arguments.format.segment_bytes,
            "What is evicted at once; bounds the largest value (capacity / 256, at most 64 MiB)");
   command
@@ -112,7 +112,11 @@ void add_format(CLI::App& app, FormatArguments& arguments, Run& run) {
       ->add_option("--expected-entries", arguments.format.expected_entries,
                    "Entries to make room for (capacity / 512)")
       ->type_name("N");
-  command->add_flag("--yes,-y", arguments.yes, "Do not ask before something that exists is formatted");
+  command->add_flag_callback(
+      "--no-prewrite", [&arguments] { arguments.format.prewrite = false; },
+      "Do not write a newly made file once; its first writes will be slow");
+  command->add_flag("--yes,-y", arguments.yes,
+                    "Do not ask before something that exists is formatted");
   command->add_flag("--force,-f", arguments.force,
                     "Overwrite another cache, a known file system or a partition table");
   command->add_flag("--dry-run,-n", arguments.dry_run, "Show what would be made, change nothing");
@@ -145,7 +149,8 @@ void add_put(CLI::App& app, PutArguments& arguments, Run& run) {
           },
           "Life of the entry: 90s, 5m, 2h, 1d, 4w or never (the default)")
       ->type_name("TIME");
-  auto* create = command->add_flag("--create", arguments.create, "Make the cache if nothing is at PATH");
+  auto* create =
+      command->add_flag("--create", arguments.create, "Make the cache if nothing is at PATH");
   auto* capacity =
       add_size(*command, "--capacity", arguments.capacity, "Size of the file that --create makes");
   create->needs(capacity);
@@ -155,8 +160,8 @@ void add_put(CLI::App& app, PutArguments& arguments, Run& run) {
 }
 
 void add_get_and_rm(CLI::App& app, AllArguments& all, Run& run) {
-  auto* get = add_command<GetArguments>(app, "get", "Write a value to standard output, byte for byte",
-                                        all.get, run, run_get);
+  auto* get = add_command<GetArguments>(
+      app, "get", "Write a value to standard output, byte for byte", all.get, run, run_get);
   add_path(*get, all.get);
   get->add_option("KEY", all.get.key, "The key")->required()->type_name("");
   get->add_option("--output,-o", all.get.output, "Write the value to this file instead")
@@ -173,8 +178,8 @@ void add_get_and_rm(CLI::App& app, AllArguments& all, Run& run) {
 
 void add_readers(CLI::App& app, AllArguments& all, Run& run) {
   auto* inspect = add_command<CommonArguments>(
-      app, "inspect", "Show what the cache on a device is; also while it is in use", all.inspect, run,
-      run_inspect);
+      app, "inspect", "Show what the cache on a device is; also while it is in use", all.inspect,
+      run, run_inspect);
   add_path(*inspect, all.inspect);
   add_io(*inspect, all.inspect);
   add_json(*inspect, all.inspect.json);
@@ -186,8 +191,8 @@ void add_readers(CLI::App& app, AllArguments& all, Run& run) {
   add_io(*keys, all.keys);
   add_json(*keys, all.keys.json);
 
-  auto* stats = add_command<CommonArguments>(
-      app, "stats", "Open the cache and show its statistics", all.stats, run, run_stats);
+  auto* stats = add_command<CommonArguments>(app, "stats", "Open the cache and show its statistics",
+                                             all.stats, run, run_stats);
   add_path(*stats, all.stats);
   add_io(*stats, all.stats);
   add_json(*stats, all.stats.json);
@@ -202,11 +207,12 @@ void add_readers(CLI::App& app, AllArguments& all, Run& run) {
 }
 
 void add_bench(CLI::App& app, BenchArguments& arguments, Run& run) {
-  auto* bench = app.add_subcommand("bench", "Measure: what batches gain, beside the device's own limit");
+  auto* bench =
+      app.add_subcommand("bench", "Measure: what batches gain, beside the device's own limit");
   bench->require_subcommand(1);
   auto* command = add_command<BenchArguments>(
-      *bench, "batch-io", "Direct against buffered writes, single against batch reads", arguments, run,
-      run_bench_batch_io);
+      *bench, "batch-io", "Direct against buffered writes, single against batch reads", arguments,
+      run, run_bench_batch_io);
   command
       ->add_option("--path", arguments.path,
                    "Where; made and removed again if it does not exist (a file in $TMPDIR or /tmp)")
@@ -269,7 +275,6 @@ bool wants_json(int argc, char** argv) {
 
 int run_main(int argc, char** argv) {
   CLI::App app(kAbout, "rawcache");
-  app.footer(kEpilogue);
   app.require_subcommand(1);
   app.set_version_flag("--version", std::string("rawcache ") + kVersion);
   AllArguments all;
@@ -284,6 +289,7 @@ int run_main(int argc, char** argv) {
   add_json(*version, all.json);
   version->callback([&] { run = [&] { return run_version(all.json); }; });
 
+  app.footer(kEpilogue);  // last, or every command would inherit it
   if (argc <= 1) {
     std::fputs(app.help().c_str(), stderr);
     return kExitUsage;

@@ -1,4 +1,5 @@
-// Where output goes: data to stdout, errors and progress to stderr, colour and motion to terminals only.
+// Where output goes: data to stdout, errors and progress to stderr, colour and motion to terminals
+// only.
 #pragma once
 
 #include <chrono>
@@ -54,7 +55,8 @@ class ProgressLine {
   std::chrono::steady_clock::time_point last_{};
 };
 
-/// From now on Ctrl-C (and SIGTERM) only sets what interrupted() says; the second one ends the process.
+/// From now on Ctrl-C (and SIGTERM) only sets what interrupted() says; the second one ends the
+/// process.
 void catch_interrupts();
 bool interrupted();
 

@@ -190,8 +190,9 @@ int run_stats(const CommonArguments& arguments) {
         (stats.direct ? ", O_DIRECT" : ", through the page cache") + "\n");
   if (!stats.fallback_reason.empty()) print("  because: " + stats.fallback_reason + "\n");
   print_groups(state_groups(stats));
-  print("\nThe rest counts what happened since the cache was opened, here a moment ago; a program\n"
-        "that keeps its cache open sees its own through RawDiskCache::stats().\n");
+  print(
+      "\nThe rest counts what happened since the cache was opened, here a moment ago; a program\n"
+      "that keeps its cache open sees its own through RawDiskCache::stats().\n");
   print_groups(activity_groups(stats));
   return kExitOk;
 }

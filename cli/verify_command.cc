@@ -9,8 +9,8 @@ namespace rawcache::cli {
 
 namespace {
 
-/// Exclusively, because what another process is just writing looks like damage; but what may only be
-/// read can still be verified.
+/// Exclusively, because what another process is just writing looks like damage; but what may only
+/// be read can still be verified.
 Result<std::unique_ptr<Disk>> open_to_verify(const CommonArguments& arguments) {
   DiskOptions options{.engine = arguments.engine, .direct = arguments.direct};
   auto disk = open_disk(arguments.path, options);
@@ -28,10 +28,10 @@ struct Progress {
 /// Takes out what was called damaged only because reading it was cut short.
 void keep_what_was_read(VerifyReport& report, const CacheInfo& info, std::uint64_t log_bytes_done) {
   const std::uint64_t log = info.capacity_bytes - info.segments * info.segment_bytes;
-  std::erase_if(report.damage, [&](const Damage& damage) {
-    return damage.offset >= log + log_bytes_done;
-  });
+  std::erase_if(report.damage,
+                [&](const Damage& damage) { return damage.offset >= log + log_bytes_done; });
   report.damage_count = report.damage.size();
+  report.bytes_read = log_bytes_done;  // the disk's count includes what was refused
 }
 
 void print_report(const VerifyReport& report, const Progress& progress, bool complete) {
@@ -45,13 +45,13 @@ void print_report(const VerifyReport& report, const Progress& progress, bool com
     print("... and " + format_count(report.damage_count - report.damage.size()) + " more\n");
   }
   if (!complete) {
-    print("Interrupted after " + format_bytes(progress.done) + " of " +
-          format_bytes(progress.all) + " of the log: ");
+    print("Interrupted after " + format_bytes(progress.done) + " of " + format_bytes(progress.all) +
+          " of the log: ");
   }
   print(report.damage_count == 0 ? "no damage: "
-                                 : format_count(report.damage_count) + " places damaged: ");
-  print(format_count(report.entries) + " entries in " + format_count(report.batches) +
-        " batches read and checked, " + format_bytes(report.bytes_read) + "\n");
+                                 : "damage found: " + format_count(report.damage_count) + ", ");
+  print("entries " + format_count(report.entries) + ", batches " + format_count(report.batches) +
+        ", read " + format_bytes(report.bytes_read) + "\n");
 }
 
 void print_json(const CommonArguments& arguments, const VerifyReport& report, bool complete) {

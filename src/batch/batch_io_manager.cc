@@ -17,7 +17,8 @@ namespace rawcache {
 // planned. The buffer is too while it fills; once sealed it is constant until it is durable. The
 // rest belongs to the flusher.
 struct BatchIOManager::Slot {
-  explicit Slot(const BatchLimits& limits) : buffer(limits) {}
+  explicit Slot(const BatchLimits& limits, std::uint64_t more_bytes = 0)
+      : buffer(limits, more_bytes) {}
 
   bool under_way() const { return state != State::waiting; }
 
@@ -321,9 +322,9 @@ Result<void> BatchIOManager::finish_writes(Slot& slot) {
   return disk_.sync();
 }
 
-Result<std::vector<WriteBuffer>> BatchIOManager::take_all() {
-  auto filling = std::make_unique<Slot>(limits_);
-  auto spare = std::make_unique<Slot>(limits_);
+Result<std::vector<WriteBuffer>> BatchIOManager::take_all(std::uint64_t more_bytes) {
+  auto filling = std::make_unique<Slot>(limits_, more_bytes);
+  auto spare = std::make_unique<Slot>(limits_, more_bytes);
   if (!filling->buffer.ok() || !spare->buffer.ok()) {
     return std::unexpected(Error(Errc::out_of_memory, "write buffer"));
   }

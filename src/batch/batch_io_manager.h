@@ -96,10 +96,11 @@ class BatchIOManager {
   /// them. Returns the operations made durable; 0 without a sync if nothing was sealed. Errors:
   /// io_error, no_space, sync_failed, and those of submit.
   Result<std::uint64_t> complete();
-  /// Gives up everything buffered, sealed (none may be under way) and filling, after failures; returns
-  /// it, oldest first, so that the caller can place its content elsewhere. Nothing of it is read or
-  /// written any more. Error: out_of_memory, then nothing has changed.
-  Result<std::vector<WriteBuffer>> take_all();
+  /// Gives up everything buffered, sealed (none may be under way) and filling, after failures;
+  /// returns it, oldest first, so that the caller can place its content elsewhere. Nothing of it is
+  /// read or written any more. The buffers that follow have room for `more_bytes` beyond the
+  /// limits. Error: out_of_memory, then nothing has changed.
+  Result<std::vector<WriteBuffer>> take_all(std::uint64_t more_bytes = 0);
   /// Drops everything that is not under way, durable or not.
   void discard();
 

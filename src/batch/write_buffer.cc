@@ -23,8 +23,8 @@ Extent intersection(const Extent& a, const Extent& b) {
 
 }  // namespace
 
-WriteBuffer::WriteBuffer(const BatchLimits& limits) : limits_(limits) {
-  main_.memory = AlignedBuffer::allocate(limits.max_bytes + kReserveBytes);
+WriteBuffer::WriteBuffer(const BatchLimits& limits, std::uint64_t more_bytes) : limits_(limits) {
+  main_.memory = AlignedBuffer::allocate(limits.max_bytes + kReserveBytes + more_bytes);
   writes_.reserve(kWritesExpected);
 }
 
@@ -46,8 +46,8 @@ std::span<std::byte> WriteBuffer::reserve(std::uint64_t offset, std::size_t size
 
 bool WriteBuffer::fits_before_closing(const Region& region, std::size_t size,
                                       std::uint32_t operations) {
-  return operations == 0 || (size <= region.free_bytes() &&
-                             region.free_bytes() - size >= kClosingBytes);
+  return operations == 0 ||
+         (size <= region.free_bytes() && region.free_bytes() - size >= kClosingBytes);
 }
 
 /// The region that can go on where the last write ends; null if that is not at `offset`.

@@ -33,8 +33,9 @@ class WriteBuffer {
   /// Of it, what only headers and padding (no operations) may take, so that a batch can be closed.
   static constexpr std::size_t kClosingBytes = std::size_t{128} << 10;
 
-  /// Memory is allocated once: limits.max_bytes and kReserveBytes. ok() tells whether it was.
-  explicit WriteBuffer(const BatchLimits& limits);
+  /// Memory is allocated once: limits.max_bytes, kReserveBytes and `more_bytes`. ok() tells whether
+  /// it was.
+  explicit WriteBuffer(const BatchLimits& limits, std::uint64_t more_bytes = 0);
   bool ok() const { return !main_.memory.empty(); }
 
   /// Room for a write of `size` bytes (not 0) at `offset`, counted as `operations` operations (0

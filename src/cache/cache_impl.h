@@ -33,11 +33,8 @@ namespace rawcache {
 
 class CheckpointWriter;
 
-/// Free segments kept ahead of need: one to go on in, one for a batch that must be placed
-/// elsewhere.
-inline constexpr std::uint64_t kSpareSegments = 2;
-/// Caches of fewer segments reclaim only when they must, so as not to lose much of them to spares.
-inline constexpr std::uint64_t kSparedSegmentsMin = 16;
+/// Free segments kept ahead of need are at most this share of all.
+inline constexpr std::uint64_t kSpareShare = 8;
 
 class RawDiskCache::Impl {
  public:
@@ -112,7 +109,8 @@ class RawDiskCache::Impl {
   /// Wait::yes completes that too. Returns the operations made durable.
   Result<std::uint64_t> flush_in_turn(const Turn& turn, Wait wait);
   Result<std::uint64_t> complete_in_turn(const Turn& turn);
-  bool relocate();
+  bool relocate(const Error& error);
+  void feed_relocation();
 
   // lookup.cc
   /// Where an entry was found, and what its bytes must prove.
@@ -140,12 +138,15 @@ class RawDiskCache::Impl {
   Result<void> make_segment_usable(std::uint64_t wanted);
   Result<bool> reclaim_one(Counter& cause) REQUIRES(checkpoint_mutex_);
   Result<void> make_index_room();
+  Result<void> leave_open_segment() REQUIRES(checkpoint_mutex_);
   bool checkpoint_due() const;
   /// Takes a checkpoint. False: something was withdrawn meanwhile, so it was given up; try again.
   Result<bool> take_checkpoint(bool closing) REQUIRES(checkpoint_mutex_);
   struct Barrier;
   Result<Barrier> raise_barrier();
   Result<std::uint64_t> write_snapshot(CheckpointWriter& writer, const Barrier& barrier) const;
+  /// With the turn: makes sure that a failed clear has not happened.
+  Result<void> settle_superblock();
   void run_maintenance();
   void wake_maintenance();
 
@@ -153,9 +154,12 @@ class RawDiskCache::Impl {
   std::int64_t now();
 
   const Options options_;
+  std::shared_ptr<IoArena> arena_;  ///< outlives the disk, which may have registered it
   std::unique_ptr<Disk> disk_;
   const Superblock superblock_;  ///< as opened: geometry and identity
-  std::shared_ptr<IoArena> arena_;
+  /// Free segments kept ahead of need, to go on in and for batches that must be placed elsewhere.
+  /// None in caches of a few segments, which would lose much to them.
+  const std::uint64_t spare_segments_;
   std::unique_ptr<BatchIOManager> io_;
   std::unique_ptr<Index> index_;
   std::unique_ptr<EvictionPolicy> policy_;
@@ -169,7 +173,9 @@ class RawDiskCache::Impl {
 
   // Locks, in the order in which they are taken.
   Mutex checkpoint_mutex_;  ///< one checkpoint, reclaim or clear at a time
-  LoadedSuperblock written_ GUARDED_BY(checkpoint_mutex_);  ///< what clear writes anew
+  // These two belong to whoever has the turn.
+  LoadedSuperblock written_;           ///< what clear writes anew
+  bool superblock_uncertain_ = false;  ///< a clear has failed and may have reached the device
   std::uint64_t checkpoint_generation_ GUARDED_BY(checkpoint_mutex_) = 0;
   int checkpoint_area_ GUARDED_BY(checkpoint_mutex_) = 0;
 
@@ -187,6 +193,9 @@ class RawDiskCache::Impl {
   std::atomic<std::uint64_t> appended_{0};      ///< bytes of the log, for checkpoint_due
   std::atomic<bool> checkpoint_wanted_{false};  ///< whatever the log's growth
   std::atomic<bool> segments_wanted_{false};
+  std::atomic<std::uint64_t> segments_missing_{0};  ///< to place a batch elsewhere
+  std::atomic<std::uint64_t> sequence_{0};          ///< of entries, for checkpoint_due
+  std::atomic<std::uint64_t> sequence_at_checkpoint_{0};
 
   Mutex maintenance_mutex_;
   CondVar maintenance_wanted_;

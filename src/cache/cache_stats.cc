@@ -18,9 +18,9 @@ LatencyStats latency(const Histogram& histogram) {
 
 double ratio(double part, double whole) { return whole == 0 ? 0.0 : part / whole; }
 
-/// Segments that do not count for the eviction distance: the open one, the spares, and the one that
-/// the entry itself lies in.
-constexpr std::uint64_t kSegmentsNotCounted = 2 + kSpareSegments;
+/// Segments that do not count for the eviction distance beside the spares: the open one and the one
+/// that the entry itself lies in, each in part.
+constexpr std::uint64_t kSegmentsNotCounted = 3;
 
 }  // namespace
 
@@ -46,8 +46,9 @@ void RawDiskCache::Impl::add_content(Stats& s) const {
   }
   s.blocks_free = s.segments_free * s.segment_bytes / s.block_bytes;
   s.blocks_used = s.capacity_bytes / s.block_bytes - s.blocks_free;
+  const std::uint64_t not_counted = kSegmentsNotCounted + spare_segments_;
   s.eviction_distance_bytes =
-      s.segments > kSegmentsNotCounted ? (s.segments - kSegmentsNotCounted) * s.segment_bytes : 0;
+      s.segments > not_counted ? (s.segments - not_counted) * s.segment_bytes : 0;
 
   const BatchIOCounts io = io_ ? io_->counts() : io_at_close_;
   s.pending_writes = io.pending_operations;

@@ -9,7 +9,7 @@ class FifoPolicy final : public EvictionPolicy {
     std::optional<std::uint32_t> oldest;
     for (std::uint32_t i = 0; i < segments.size(); ++i) {
       if (segments[i].state != static_cast<std::uint8_t>(SegmentState::sealed)) continue;
-      if (!oldest || segments[i].first_batch < segments[*oldest].first_batch) oldest = i;
+      if (!oldest || segments[i].generation < segments[*oldest].generation) oldest = i;
     }
     return oldest;
   }

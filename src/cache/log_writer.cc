@@ -9,10 +9,23 @@
 #include "format/size_class.h"
 
 namespace rawcache {
+namespace {
+
+/// Room in a write buffer for headers, padding and footers that appear when batches are placed
+/// anew.
+constexpr std::uint64_t kRelocationRoomBytes = std::uint64_t{1} << 20;
+/// Parts of a batch; the format counts them in 16 bits.
+constexpr std::size_t kPartsMax = 1024;
+
+}  // namespace
 
 LogWriter::LogWriter(const Superblock& superblock, BatchIOManager& io, Index& index,
                      SegmentLog& log)
-    : superblock_(superblock), io_(io), index_(index), log_(log) {}
+    : superblock_(superblock),
+      header_bytes_(round_up(sizeof(BatchHeader), superblock.entry_alignment)),
+      io_(io),
+      index_(index),
+      log_(log) {}
 
 Place LogWriter::place_at(std::uint64_t offset) const {
   return {superblock_.id, offset, log_.generation(log_.segment_of(offset))};
@@ -36,8 +49,10 @@ LogWriter::Appended LogWriter::append(EntryFields& entry, std::uint64_t replay_f
   std::span<std::byte> room;
   if (part_takes(size)) {
     room = io_.reserve_hidden(log_.head(), size);
+  } else if (open_ && open_->parts.size() >= kPartsMax) {
+    return {.obstacle = Obstacle::buffer, .location = {}};
   } else {
-    if (!log_.has_open() || !log_.fits(sizeof(BatchHeader) + size)) {
+    if (!log_.has_open() || !log_.fits(header_bytes_ + size)) {
       const auto next = log_.usable_free(replay_from);
       if (!next) return {.obstacle = Obstacle::segment, .location = {}};
       go_on_in(*next);
@@ -64,19 +79,19 @@ LogWriter::Appended LogWriter::append(EntryFields& entry, std::uint64_t replay_f
 std::span<std::byte> LogWriter::begin_part(std::uint64_t entry_size) {
   close_part();
   const std::uint64_t offset = log_.head();
-  const auto room = io_.reserve_hidden(offset, sizeof(BatchHeader) + entry_size);
+  const auto room = io_.reserve_hidden(offset, header_bytes_ + entry_size);
   if (room.empty()) return {};
   if (!open_) {
     open_.emplace();
     open_->sequence = next_batch_++;
   }
-  log_.take(sizeof(BatchHeader));
+  log_.take(header_bytes_);
   log_.note_batch(open_->sequence);
   open_->parts.push_back({.segment = log_.open_segment(),
                           .previous_segment = log_.previous_segment(),
                           .place = place_at(offset),
                           .memory = room.data(),
-                          .bytes = sizeof(BatchHeader),
+                          .bytes = header_bytes_,
                           .entries = 0,
                           .digest = kDigestStart});
   return room;
@@ -107,6 +122,12 @@ void LogWriter::go_on_in(std::uint32_t next) {
     }
   }
   log_.open(next, batch);
+}
+
+bool LogWriter::leave_segment(std::uint64_t replay_from) {
+  const auto next = log_.usable_free(replay_from);
+  if (next) go_on_in(*next);
+  return next.has_value();
 }
 
 void LogWriter::wait_with_batch(DirectWrite& write) { open_->direct.push_back(&write); }
@@ -199,8 +220,13 @@ void LogWriter::withdraw_direct(PendingBatch& batch, const Error& error) {
 }
 
 void LogWriter::put_back(const DirectWrite& write) {
-  const bool restorable = write.before && log_.generation(log_.segment_of(write.before->offset)) ==
-                                              write.before_generation;
+  // Not if its segment has been freed or reused since.
+  const auto still_there = [&](Location before) {
+    const SegmentRecord& record = log_.table()[log_.segment_of(before.offset)];
+    return record.state != static_cast<std::uint8_t>(SegmentState::free) &&
+           record.generation == write.before_generation;
+  };
+  const bool restorable = write.before && still_there(*write.before);
   if (write.remove) {
     // Whatever has been stored since is newer.
     if (restorable && !index_.find(write.key_hash)) {
@@ -226,11 +252,7 @@ void LogWriter::withdraw_entry_at(PendingBatch& batch, std::uint64_t offset) {
     withdraw_entry(copy, place);
     io_.patch({part.memory + within, sizeof(EntryHeader)},
               std::span(copy).first(sizeof(EntryHeader)));
-    BatchHeader header{};
-    header.entries = part.entries;
-    header.bytes = static_cast<std::uint32_t>(part.bytes);
-    header.generation = part.place.generation;
-    EntryWalker walker({part.memory, part.bytes}, header, part.place, superblock_.entry_alignment);
+    EntryWalker walker = walker_of(part);
     part.digest = kDigestStart;
     while (const auto next = walker.next()) part.digest = digest_next(part.digest, next->checksum);
   }
@@ -256,6 +278,14 @@ void LogWriter::drop_record(std::uint64_t offset) {
   }
 }
 
+EntryWalker LogWriter::walker_of(const PendingPart& part) const {
+  BatchHeader header{};
+  header.generation = part.place.generation;
+  header.entries = part.entries;
+  header.bytes = static_cast<std::uint32_t>(part.bytes);
+  return {{part.memory, part.bytes}, header, part.place, superblock_.entry_alignment};
+}
+
 std::uint64_t LogWriter::volatile_bytes() const {
   std::uint64_t bytes = 0;
   const auto add = [&](const PendingBatch& batch) {
@@ -267,13 +297,41 @@ std::uint64_t LogWriter::volatile_bytes() const {
   return bytes;
 }
 
-bool LogWriter::relocate(std::uint64_t replay_from, std::int64_t now) {
-  // At worst every second segment byte goes to waste, as when all entries are just over half a
-  // segment.
-  const std::uint64_t needed = divide_up(2 * volatile_bytes(), log_.segment_bytes()) + 1;
-  if (log_.usable_free_count(replay_from) < needed) return false;
+std::uint64_t LogWriter::segments_to_relocate() const {
+  // Places them in thought.
+  std::uint64_t segments = 1;
+  std::uint64_t position = 0;
+  std::uint64_t records = 0;
+  const auto place = [&](const PendingBatch& batch) {
+    position = round_up(position, superblock_.block_bytes) + header_bytes_;
+    for (const PendingPart& part : batch.parts) {
+      EntryWalker walker = walker_of(part);
+      while (const auto entry = walker.next()) {
+        const std::uint64_t size = round_up(entry->bytes, superblock_.entry_alignment);
+        const std::uint64_t end = round_up(position + size, superblock_.block_bytes) +
+                                  footer_bytes(records + 1, superblock_.block_bytes);
+        if (end > log_.segment_bytes()) {
+          ++segments;
+          position = header_bytes_;
+          records = 0;
+        }
+        position += size;
+        ++records;
+      }
+    }
+  };
+  for (const PendingBatch& batch : sealed_) place(batch);
+  if (open_) place(*open_);
+  return segments;
+}
 
-  const auto memory = io_.take_all();  // the old batches' bytes live in it
+bool LogWriter::relocate(std::uint64_t replay_from, std::int64_t now) {
+  if (log_.usable_free_count(replay_from) < segments_to_relocate()) return false;
+
+  const std::uint64_t first_volatile = first_volatile_batch();
+  // Elsewhere the same entries may need more headers and padding. `memory` is what the old batches'
+  // bytes live in.
+  const auto memory = io_.take_all(volatile_bytes() + kRelocationRoomBytes);
   if (!memory) return false;
   std::deque<PendingBatch> batches = std::exchange(sealed_, {});
   const bool last_is_open = open_.has_value();
@@ -283,7 +341,13 @@ bool LogWriter::relocate(std::uint64_t replay_from, std::int64_t now) {
   ++disturbances_;
 
   const std::uint32_t next = *log_.usable_free(replay_from);
-  if (log_.has_open()) (void)log_.seal(next, next_sequence_);  // no footer: the place is bad
+  if (log_.has_open()) log_.abandon(first_volatile);
+  if (!batches.empty() && !batches.front().parts.empty()) {
+    // The chain of segments leaves out those that hold nothing else: they may not be readable.
+    const PendingPart& first = batches.front().parts.front();
+    const bool holds_older = log_.table()[first.segment].first_batch < batches.front().sequence;
+    log_.resume_after(holds_older ? first.segment : first.previous_segment);
+  }
   log_.open(next, next_batch_);
   for (std::size_t i = 0; i < batches.size(); ++i) {
     append_again(batches[i], replay_from);
@@ -297,11 +361,7 @@ bool LogWriter::relocate(std::uint64_t replay_from, std::int64_t now) {
 
 void LogWriter::append_again(const PendingBatch& batch, std::uint64_t replay_from) {
   for (const PendingPart& part : batch.parts) {
-    BatchHeader header{};
-    header.entries = part.entries;
-    header.bytes = static_cast<std::uint32_t>(part.bytes);
-    header.generation = part.place.generation;
-    EntryWalker walker({part.memory, part.bytes}, header, part.place, superblock_.entry_alignment);
+    EntryWalker walker = walker_of(part);
     while (const auto view = walker.next()) {
       if (view->kind == EntryKind::withdrawn) continue;
       EntryFields entry{.kind = view->kind,
@@ -330,6 +390,7 @@ void LogWriter::discard() {
   sealed_.clear();
   open_.reset();
   footers_.clear();
+  ++next_batch_;
   ++disturbances_;
 }
 

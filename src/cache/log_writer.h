@@ -70,6 +70,8 @@ class LogWriter {
     Location location;
   };
   Appended append(EntryFields& entry, std::uint64_t replay_from);
+  /// Seals the open segment, full or not. False if no other is usable.
+  bool leave_segment(std::uint64_t replay_from);
   /// Makes the caller's write part of the open batch's fate.
   void wait_with_batch(DirectWrite& write);
   /// Takes back the entry appended last.
@@ -88,7 +90,10 @@ class LogWriter {
   /// Places everything that is not durable in a fresh segment and encodes it anew. False if no
   /// segment is usable. Sequences of entries stay. Afterwards there may be sealed batches again.
   bool relocate(std::uint64_t replay_from, std::int64_t now);
+  /// Free segments that relocate wants.
+  std::uint64_t segments_to_relocate() const;
   /// Forgets everything that is not durable; direct writes end as durable (clear came after them).
+  /// Leaves out one batch sequence.
   void discard();
 
   /// The first batch sequence that is not durable or not begun.
@@ -120,9 +125,11 @@ class LogWriter {
   void withdraw_entry_at(PendingBatch& batch, std::uint64_t offset);
   void drop_record(std::uint64_t offset);
   void append_again(const PendingBatch& batch, std::uint64_t replay_from);
+  EntryWalker walker_of(const PendingPart& part) const;
   std::uint64_t volatile_bytes() const;
 
   const Superblock& superblock_;
+  const std::uint64_t header_bytes_;  ///< of a batch, up to where its first entry begins
   BatchIOManager& io_;
   Index& index_;
   SegmentLog& log_;

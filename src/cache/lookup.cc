@@ -46,17 +46,19 @@ std::optional<Result<Value>> RawDiskCache::Impl::verify(std::string_view key,
                                                         const ReadAnswer& read, std::int64_t now) {
   const Place place{superblock_.id, located.location.offset, located.generation};
   const auto entry = decode_entry(*read.bytes, place);
-  if (!entry || entry->kind != EntryKind::value) {
+  if (!entry || entry->kind != EntryKind::value || entry->key != key) {
+    // Under the log's lock no batch is half way to another place.
+    MutexLock lock(log_mutex_);
     const auto current = index_->find(located.key_hash);
     const bool moved = !current || *current != located.location ||
                        log_->generation(log_->segment_of(current->offset)) != located.generation;
     if (moved) return std::nullopt;
-    // It is where it should be and cannot be read. Never an older value: a miss, from now on.
-    counters_.corruptions.add();
-    index_->erase_if_at(located.key_hash, located.location.offset);
-    return std::unexpected(Errc::not_found);
-  }
-  if (entry->key != key) {
+    if (!entry || entry->kind != EntryKind::value) {
+      // It is where it should be and cannot be read. Never an older value: a miss, from now on.
+      counters_.corruptions.add();
+      index_->erase_if_at(located.key_hash, located.location.offset);
+      return std::unexpected(Errc::not_found);
+    }
     counters_.collisions.add();
     return std::unexpected(Errc::not_found);
   }
@@ -161,7 +163,9 @@ std::vector<Result<Value>> RawDiskCache::Impl::lookup_batch(
       askers.push_back(i);
     }
   }
-  std::vector<ReadAnswer> answers = io_->read(extents);
+  // Nothing to read when all are misses, and nothing to read with when the cache is closed.
+  std::vector<ReadAnswer> answers;
+  if (!extents.empty()) answers = io_->read(extents);
   for (std::size_t i = 0; i < answers.size(); ++i) {
     Result<Value>& result = results[askers[i]];
     if (!answers[i].bytes) {
@@ -197,14 +201,19 @@ Result<bool> RawDiskCache::Impl::visit_slots(std::uint32_t page,
                                              const std::vector<std::uint64_t>& slots,
                                              const std::function<bool(const KeyInfo&)>& each,
                                              std::int64_t now) {
-  for (std::size_t first = 0; first < slots.size(); first += kVisitBatch) {
-    const auto some = std::span(slots).subspan(first, std::min(kVisitBatch, slots.size() - first));
+  for (std::size_t first = 0; first < slots.size();) {
     std::vector<Located> located;
     std::vector<Extent> extents;
-    for (const std::uint64_t slot : some) {
-      located.push_back(located_at(0, index_->layout().location(slot)));
-      extents.push_back(located.back().extent);
+    for (std::uint64_t bytes = 0; first + located.size() < slots.size();) {
+      const Located next = located_at(0, index_->layout().location(slots[first + located.size()]));
+      bytes += next.extent.size;
+      const bool fits = located.size() < kVisitBatch && bytes <= arena_->memory().size() / 4;
+      if (!located.empty() && !fits) break;
+      located.push_back(next);
+      extents.push_back(next.extent);
     }
+    const auto some = std::span(slots).subspan(first, located.size());
+    first += located.size();
     const std::vector<ReadAnswer> answers = io_->read(extents);
     for (std::size_t i = 0; i < answers.size(); ++i) {
       if (!answers[i].bytes) {

@@ -14,6 +14,10 @@ constexpr std::uint64_t kLogPerCheckpointByte = 16;
 constexpr std::uint64_t kReplayShareMin = 16;  ///< at least 1/16 of the capacity between two
 constexpr std::uint64_t kReplayShareMax = 2;   ///< at most 1/2, which bounds the replay
 
+/// Entries appended between two checkpoints are at most this share of those that the index has room
+/// for.
+constexpr std::uint64_t kReplayedEntriesShare = 2;
+
 /// A checkpoint is given up when something was withdrawn while it was taken. That often in a row,
 /// and the call that needed it fails.
 constexpr int kCheckpointAttemptsMax = 4;
@@ -95,11 +99,24 @@ Result<void> RawDiskCache::Impl::make_index_room() {
     auto reclaimed = reclaim_one(counters_.evicted_index_full);
     if (!reclaimed) return std::unexpected(reclaimed.error());
     if (*reclaimed) continue;
-    // Everything lies in the open segment.
-    return std::unexpected(
-        Error(Errc::no_space, "the index is full; format with more expected_entries"));
+    // Everything lies in the open segment: seal it, so that it can be the next victim.
+    if (auto left = leave_open_segment(); !left) return left;
   }
   return {};
+}
+
+Result<void> RawDiskCache::Impl::leave_open_segment() {
+  if (auto flushed = flush_writes(); !flushed) return std::unexpected(flushed.error());
+  for (int attempt = 0; attempt < kCheckpointAttemptsMax; ++attempt) {
+    {
+      MutexLock lock(log_mutex_);
+      if (writer_->leave_segment(replay_from_.load(std::memory_order_relaxed))) return {};
+    }
+    // The others are free, but a checkpoint that still points into them is the newest durable one.
+    if (auto taken = take_checkpoint(false); !taken) return std::unexpected(taken.error());
+  }
+  return std::unexpected(
+      Error(Errc::no_space, "the index is full; format with more expected_entries"));
 }
 
 // --- Checkpoint ---
@@ -109,10 +126,17 @@ struct RawDiskCache::Impl::Barrier {
   std::vector<SegmentRecord> table;
   std::uint64_t disturbances = 0;
   std::uint64_t appended = 0;
+  std::uint64_t sequence = 0;
 };
 
 bool RawDiskCache::Impl::checkpoint_due() const {
   if (checkpoint_wanted_.load(std::memory_order_relaxed)) return true;
+  // Replay must not need much more room than the index has.
+  if (sequence_.load(std::memory_order_relaxed) -
+          sequence_at_checkpoint_.load(std::memory_order_relaxed) >=
+      std::max<std::uint64_t>(index_->entries_max() / kReplayedEntriesShare, 1)) {
+    return true;
+  }
   const std::uint64_t log_bytes = std::uint64_t{superblock_.segments} * superblock_.segment_bytes;
   const std::uint64_t size =
       checkpoint_stream_bytes_max(superblock_.segments, index_->pages(), index_->entries());
@@ -141,6 +165,9 @@ Result<RawDiskCache::Impl::Barrier> RawDiskCache::Impl::raise_barrier() {
     barrier.table = log_->table();
     barrier.disturbances = writer_->disturbances();
     barrier.appended = log_->appended_bytes();
+    barrier.sequence = writer_->next_sequence();
+    appended_.store(barrier.appended, std::memory_order_relaxed);
+    sequence_.store(barrier.sequence, std::memory_order_relaxed);
   }
   barrier.header.time_high = static_cast<std::uint64_t>(now());
   return barrier;
@@ -199,6 +226,7 @@ Result<bool> RawDiskCache::Impl::take_checkpoint(bool closing) {
   checkpoint_wanted_.store(false, std::memory_order_relaxed);
   replay_from_.store(barrier->header.replay_from, std::memory_order_relaxed);
   appended_at_checkpoint_.store(barrier->appended, std::memory_order_relaxed);
+  sequence_at_checkpoint_.store(barrier->sequence, std::memory_order_relaxed);
   return true;
 }
 
@@ -212,7 +240,7 @@ Result<void> RawDiskCache::Impl::maintain() {
     }
   }
   if (segments_wanted_.load(std::memory_order_relaxed)) {
-    if (auto made = make_segment_usable(kSpareSegments); !made) return made;
+    if (auto made = make_segment_usable(spare_segments_); !made) return made;
     segments_wanted_.store(false, std::memory_order_relaxed);
   }
   return {};
@@ -225,27 +253,40 @@ Result<void> RawDiskCache::Impl::clear() {
   MutexLock lock(checkpoint_mutex_);
   const Turn turn(*this);
   // Nothing may be under way to segments that are about to be free. How it ends does not matter.
+  if (auto settled = settle_superblock(); !settled) return settled;
   if (!io_->can_seal()) (void)complete_in_turn(turn);
-  Result<void> result;
-  {
-    MutexLock log_lock(log_mutex_);
-    Superblock cleared = written_.superblock;
-    // The open batch's number goes with it.
-    cleared.dead_below_batch = writer_->next_batch();
-    cleared.dead_below_sequence = writer_->next_sequence();
-    cleared.time_high = static_cast<std::uint64_t>(now());
-    auto written = replace_superblock(*disk_, written_, cleared);
-    if (written) {
-      written_ = *written;
-      io_->discard();
-      writer_->discard();
-      log_->clear();
-      index_->clear();
-    } else {
-      result = std::unexpected(written.error());
-    }
-  }
-  return result;
+  // From here until it is known how the write ended nothing may become durable.
+  superblock_uncertain_ = true;
+  MutexLock log_lock(log_mutex_);
+  Superblock cleared = written_.superblock;
+  // One number is left out, so that no checkpoint from before the clear looks like one from after.
+  cleared.dead_below_batch = writer_->next_batch() + 1;
+  cleared.dead_below_sequence = writer_->next_sequence();
+  cleared.time_high = static_cast<std::uint64_t>(now());
+  auto written = replace_superblock(*disk_, written_, cleared);
+  if (!written) return std::unexpected(written.error());
+  superblock_uncertain_ = false;
+  written_ = *written;
+  io_->discard();
+  writer_->discard();
+  log_->clear();
+  index_->clear();
+  // The other copy too, so that the clear outlives the rot of one. It is durable without.
+  if (auto both = replace_superblock(*disk_, written_, cleared)) written_ = *both;
+  return {};
+}
+
+// A clear that failed may have reached the device, and would take with it, after a crash, what has
+// been stored since.
+Result<void> RawDiskCache::Impl::settle_superblock() {
+  if (!superblock_uncertain_) return {};
+  LoadedSuperblock uncertain = written_;
+  ++uncertain.superblock.write_generation;
+  auto written = replace_superblock(*disk_, uncertain, written_.superblock);
+  if (!written) return std::unexpected(written.error());
+  written_ = *written;
+  superblock_uncertain_ = false;
+  return {};
 }
 
 // --- The maintenance thread ---

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/math.h"
 #include "batch/merge.h"
 #include "cache/cache_impl.h"
 #include "cache/format_cache.h"
@@ -29,6 +30,23 @@ Result<void> validate(const Options& options) {
   if (options.default_ttl.count() < 0)
     return std::unexpected(invalid_option("default_ttl is negative"));
   return {};
+}
+
+/// Whether this capacity is what the cache was formatted with.
+bool is_capacity_of(const Superblock& superblock, const FormatOptions& format,
+                    std::uint32_t io_alignment) {
+  FormatOptions asked{.capacity = format.capacity,
+                      .block_bytes = superblock.block_bytes,
+                      .segment_bytes = format.segment_bytes,
+                      .expected_entries = format.expected_entries};
+  const auto same = [&] {
+    const auto layout = lay_out(asked, superblock.device_bytes, io_alignment);
+    return layout && layout->segments == superblock.segments &&
+           layout->segment_bytes == superblock.segment_bytes;
+  };
+  if (same()) return true;
+  asked.expected_entries = 0;  // given for this open only
+  return same();
 }
 
 /// Whether the device is the one that the superblock was written for, and the one that is wanted.
@@ -61,9 +79,7 @@ Result<void> check_identity(const Superblock& superblock, const DiskInfo& info,
   };
   const std::uint64_t end =
       superblock.segments_offset + std::uint64_t{superblock.segments} * superblock.segment_bytes;
-  // Whole segments only are used, so what was asked for is met by up to one less.
-  if (format.capacity != 0 &&
-      (format.capacity < end || format.capacity - end >= superblock.segment_bytes)) {
+  if (format.capacity != 0 && !is_capacity_of(superblock, format, info.io_alignment)) {
     return std::unexpected(differs("the capacity", format.capacity, end));
   }
   if (format.segment_bytes != 0 && format.segment_bytes != superblock.segment_bytes) {
@@ -99,12 +115,20 @@ RawDiskCache::Impl::Impl(std::unique_ptr<Disk> disk, const Options& options,
     : options_(options),
       disk_(std::move(disk)),
       superblock_(loaded.superblock),
+      spare_segments_(std::min<std::uint64_t>(
+          2 + divide_up(4 * options.max_buffer_bytes, superblock_.segment_bytes),
+          superblock_.segments / kSpareShare)),
       policy_(make_fifo_policy()),
       opened_ns_(monotonic_ns()),
       written_(loaded),
       disk_counters_at_open_(disk_->counters()) {}
 
 Result<void> RawDiskCache::Impl::start() {
+  if (options_.read_buffer_bytes < superblock_.segment_bytes) {
+    return std::unexpected(
+        invalid_option("read_buffer_bytes must be at least the segments' size, " +
+                       std::to_string(superblock_.segment_bytes)));
+  }
   arena_ = IoArena::create(options_.read_buffer_bytes);
   if (!arena_) return std::unexpected(Error(Errc::out_of_memory, "read_buffer_bytes"));
   disk_->use_memory(arena_->memory());
@@ -131,7 +155,8 @@ Result<void> RawDiskCache::Impl::start() {
   if (index_->full()) {
     if (auto room = make_index_room(); !room) return room;
   }
-  if (!clean) {
+  // Both areas: what has been judged now must not be judged again from an older checkpoint.
+  for (int area = 0; area < 2 && !clean; ++area) {
     MutexLock lock(checkpoint_mutex_);
     if (auto taken = take_checkpoint(false); !taken) return std::unexpected(taken.error());
   }
@@ -147,13 +172,15 @@ void RawDiskCache::Impl::adopt(Recovered recovered) {
   replay_from_.store(recovered.replay_from, std::memory_order_relaxed);
   time_high_.store(static_cast<std::int64_t>(recovered.time_high), std::memory_order_relaxed);
   MutexLock lock(log_mutex_);
-  log_->restore(std::move(recovered.table));
+  log_->restore(std::move(recovered.table), recovered.next_generation);
   if (recovered.open_segment != kNoSegment) {
     log_->resume(recovered.open_segment, recovered.previous_segment, recovered.open_position,
                  std::move(recovered.open_records));
   } else {
     log_->resume_after(recovered.previous_segment);
   }
+  sequence_.store(recovered.next_sequence, std::memory_order_relaxed);
+  sequence_at_checkpoint_.store(recovered.next_sequence, std::memory_order_relaxed);
   writer_->resume(recovered.next_batch, recovered.next_sequence, recovered.durable_through);
 }
 

@@ -18,6 +18,7 @@ namespace {
 /// memory.
 constexpr std::uint64_t kBatchesSkipped = 64;
 constexpr std::uint64_t kSequencesSkipped = std::uint64_t{1} << 32;
+constexpr std::uint32_t kGenerationsSkipped = 64;
 
 constexpr auto kFree = static_cast<std::uint8_t>(SegmentState::free);
 constexpr auto kOpen = static_cast<std::uint8_t>(SegmentState::open);
@@ -137,7 +138,8 @@ bool Recovery::from_checkpoint(int area, bool must_be_contiguous) {
   checkpoint_open_ = header.open_segment;
   checkpoint_previous_ = header.previous_segment;
   out_.clean = header.closed == 1;
-  stated_durable_ = header.replay_from == 0 ? 0 : header.replay_from - 1;
+  // The batch that was open at the barrier was durable too before the checkpoint became valid.
+  stated_durable_ = header.next_batch == 0 ? 0 : header.next_batch - 1;
 
   const auto step = [&](Result<void> result) {
     if (!result) failure_ = result.error();
@@ -165,10 +167,13 @@ bool Recovery::load_pages(CheckpointReader& reader) {
   const bool dead = out_.replay_from < superblock_.dead_below_batch;
   const std::uint64_t begin = superblock_.segments_offset;
   const std::uint64_t end = segment_offset(superblock_, superblock_.segments);
+  std::uint64_t entries = 0;
   std::vector<std::uint64_t> slots;
   for (std::uint32_t page = 0; page < index_.pages(); ++page) {
     std::uint16_t count = 0;
     if (!reader.read(std::as_writable_bytes(std::span(&count, 1)))) return false;
+    entries += count;
+    if (entries > superblock_.entries_max) return false;
     slots.resize(count);
     if (!reader.read(std::as_writable_bytes(std::span(slots)))) return false;
     if (dead) continue;
@@ -254,7 +259,7 @@ Result<void> Recovery::find_lives() {
     }
   }
   for (const auto& [segment, life] : lives_) order_.push_back(segment);
-  std::ranges::sort(order_, {}, [&](std::uint32_t s) { return lives_.at(s).first_batch; });
+  std::ranges::sort(order_, {}, [&](std::uint32_t s) { return lives_.at(s).generation; });
   return {};
 }
 
@@ -280,18 +285,24 @@ bool Recovery::chain_reaches_checkpoint() const {
   if (!cleared && checkpoint_open_ != kNoSegment && lives_.at(checkpoint_open_).reopened) {
     return false;
   }
-  std::uint32_t at = order_.back();
+  // A batch that was cut off may have left parts behind a gap: the chain is that of the others.
+  const auto newest = std::find_if(order_.rbegin(), order_.rend(), [&](std::uint32_t segment) {
+    const auto& scan = lives_.at(segment).scan;
+    return !scan || std::ranges::any_of(scan->parts, [&](const auto& p) { return committed(p); });
+  });
+  if (newest == order_.rend()) return true;
+  std::uint32_t at = *newest;
   for (std::size_t steps = 0; steps <= order_.size(); ++steps) {
     const Life& life = lives_.at(at);
-    if (cleared && (life.first_batch < superblock_.dead_below_batch ||
-                    life.previous_segment == kNoSegment)) {
+    if (cleared &&
+        (life.first_batch < superblock_.dead_below_batch || life.previous_segment == kNoSegment)) {
       return true;
     }
     if (at == checkpoint_open_) return !cleared;
     const std::uint32_t previous = lives_.at(at).previous_segment;
     if (checkpoint_open_ == kNoSegment && previous == checkpoint_previous_) return true;
     if (!lives_.contains(previous)) return false;
-    if (lives_.at(previous).first_batch > lives_.at(at).first_batch) return false;
+    if (lives_.at(previous).generation > lives_.at(at).generation) return false;
     at = previous;
   }
   return false;
@@ -391,19 +402,29 @@ void Recovery::replay_scan(const Life& life) {
   const std::uint64_t start = segment_offset(superblock_, life.segment);
   for (const ScannedPart& part : life.scan->parts) {
     if (!committed(part)) continue;
-    ++out_.counts.batches;
-    if (!part.complete) ++out_.counts.damaged_parts;
     if (last) out_.open_position = part.end(superblock_.block_bytes) - start;
     if (part.header.sequence < superblock_.dead_below_batch) continue;
+    // The checkpoint knows better: an entry in it may have rotted since, and a batch that was cut
+    // off before it stays so.
+    const bool in_checkpoint = part.header.sequence < out_.replay_from;
+    if (!in_checkpoint) {
+      ++out_.counts.batches;
+      if (!part.complete) ++out_.counts.damaged_parts;
+    }
     for (const ScannedEntry& entry : part.entries) {
-      if (auto applied = apply(entry.key_hash, entry.location, entry.kind); !applied) {
-        failure_ = applied.error();
-        return;
+      const bool counts = !in_checkpoint || index_.find(entry.key_hash) == entry.location ||
+                          (entry.kind == EntryKind::remove && part.complete);
+      if (!in_checkpoint) {
+        if (auto applied = apply(entry.key_hash, entry.location, entry.kind); !applied) {
+          failure_ = applied.error();
+          return;
+        }
       }
       if (!last) continue;
       const std::uint64_t units = (entry.location.offset - start) / superblock_.entry_alignment;
       out_.open_records.push_back({entry.key_hash, static_cast<std::uint32_t>(units),
-                                   entry.location.size_class, entry.kind});
+                                   entry.location.size_class,
+                                   counts ? entry.kind : EntryKind::withdrawn});
     }
   }
 }
@@ -426,7 +447,7 @@ Result<void> Recovery::from_log_alone() {
     if (!survey_[segment]) continue;
     out_.table[segment].generation = survey_[segment]->generation;
     note_header(*survey_[segment]);
-    if (!newest || survey_[segment]->sequence > survey_[*newest]->sequence) newest = segment;
+    if (!newest || survey_[segment]->generation > survey_[*newest]->generation) newest = segment;
   }
   // Only the unbroken chain up to the newest segment: older copies of what a missing link
   // superseded must not come back.
@@ -435,7 +456,7 @@ Result<void> Recovery::from_log_alone() {
     order_.insert(order_.begin(), *at);
     const std::uint32_t previous = survey_[*at]->previous_segment;
     const bool linked = previous < superblock_.segments && survey_[previous] &&
-                        survey_[previous]->sequence <= survey_[*at]->sequence;
+                        survey_[previous]->generation < survey_[*at]->generation;
     if (!linked) break;
     at = previous;
   }
@@ -466,8 +487,15 @@ void Recovery::finish() {
     out_.previous_segment = checkpoint_previous_;
   }
   out_.durable_through = out_.next_batch == 0 ? 0 : out_.next_batch - 1;
+  for (const SegmentRecord& record : out_.table) {
+    out_.next_generation = std::max(out_.next_generation, record.generation + 1);
+  }
+  for (const auto& header : survey_) {
+    if (header) out_.next_generation = std::max(out_.next_generation, header->generation + 1);
+  }
   if (!out_.clean) {
     out_.next_batch += kBatchesSkipped;
+    out_.next_generation += kGenerationsSkipped;
     out_.next_sequence += kSequencesSkipped;
   }
   out_.counts.read_bytes +=

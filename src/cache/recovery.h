@@ -34,6 +34,7 @@ struct Recovered {
 
   std::uint64_t next_batch = 1;
   std::uint64_t next_sequence = 1;
+  std::uint32_t next_generation = 1;
   std::uint64_t durable_through = 0;
   std::uint64_t time_high = 0;
 

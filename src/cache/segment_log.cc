@@ -22,6 +22,7 @@ SegmentLog::SegmentLog(const Superblock& superblock)
       entry_alignment_(superblock.entry_alignment),
       table_(superblock.segments),
       generations_(std::make_unique<std::atomic<std::uint32_t>[]>(superblock.segments)),
+      previous_of_(superblock.segments, kNoSegment),
       free_count_(superblock.segments) {}
 
 void SegmentLog::set_generation(std::uint32_t segment, std::uint32_t generation) {
@@ -94,8 +95,8 @@ void SegmentLog::open(std::uint32_t segment, std::uint64_t first_batch) {
   table_[segment].state = kOpen;
   table_[segment].first_batch = first_batch;
   table_[segment].last_batch = first_batch;
-  // Batch sequences are never used twice, so neither is a generation of a segment.
-  set_generation(segment, static_cast<std::uint32_t>(first_batch));
+  previous_of_[segment] = previous_;
+  set_generation(segment, next_generation_++);
   --free_count_;
   open_ = segment;
   position_ = 0;
@@ -106,7 +107,7 @@ void SegmentLog::resume(std::uint32_t segment, std::uint32_t previous, std::uint
                         std::vector<FooterRecord> records) {
   RAWCACHE_ASSERT(table_[segment].state == kOpen && is_aligned(position, block_bytes_));
   open_ = segment;
-  previous_ = previous;
+  previous_ = previous_of_[segment] = previous;
   position_ = position;
   records_ = std::move(records);
 }
@@ -117,7 +118,7 @@ std::optional<std::uint32_t> SegmentLog::usable_free(std::uint64_t replay_from) 
   std::optional<std::uint32_t> best;
   for (std::uint32_t i = 0; i < segments(); ++i) {
     if (table_[i].state != kFree || table_[i].last_batch >= replay_from) continue;
-    if (!best || table_[i].last_batch < table_[*best].last_batch) best = i;
+    if (!best || table_[i].generation < table_[*best].generation) best = i;
   }
   return best;
 }
@@ -145,7 +146,22 @@ void SegmentLog::clear() {
   free_count_ = table_.size();
 }
 
-void SegmentLog::restore(std::vector<SegmentRecord> table) {
+void SegmentLog::abandon(std::uint64_t first_volatile_batch) {
+  RAWCACHE_ASSERT(has_open());
+  // Whoever follows the log backwards must find a segment that has been written.
+  std::uint32_t last = open_;
+  while (last != kNoSegment && table_[last].first_batch >= first_volatile_batch) {
+    last = previous_of_[last];
+  }
+  table_[open_].state = kSealed;
+  appended_bytes_ += segment_bytes_ - position_;
+  records_.clear();
+  open_ = kNoSegment;
+  previous_ = last;
+}
+
+void SegmentLog::restore(std::vector<SegmentRecord> table, std::uint32_t next_generation) {
+  next_generation_ = next_generation;
   RAWCACHE_ASSERT(table.size() == table_.size());
   table_ = std::move(table);
   free_count_ = 0;

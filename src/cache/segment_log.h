@@ -52,7 +52,11 @@ class SegmentLog {
 
   /// Closes the open segment; `next` is where the log goes on. The result is to become its footer.
   SealedSegment seal(std::uint32_t next, std::uint64_t next_sequence);
-  /// Opens a free segment; `first_batch` is the sequence of the batch that begins or goes on there.
+  /// Closes the open segment without a footer, because its place is bad. What is in it from batch
+  /// `first_volatile_batch` on is placed elsewhere.
+  void abandon(std::uint64_t first_volatile_batch);
+  /// Opens a free segment under the next generation; `first_batch` is the sequence of the batch
+  /// that begins or goes on there.
   void open(std::uint32_t segment, std::uint64_t first_batch);
   /// Goes on in a segment after recovery.
   void resume(std::uint32_t segment, std::uint32_t previous, std::uint64_t position,
@@ -72,7 +76,7 @@ class SegmentLog {
 
   std::uint64_t free_count() const { return free_count_; }
   const std::vector<SegmentRecord>& table() const { return table_; }
-  void restore(std::vector<SegmentRecord> table);
+  void restore(std::vector<SegmentRecord> table, std::uint32_t next_generation);
 
   std::uint32_t segments() const { return static_cast<std::uint32_t>(table_.size()); }
   std::uint64_t segment_bytes() const { return segment_bytes_; }
@@ -100,6 +104,8 @@ class SegmentLog {
 
   std::vector<SegmentRecord> table_;
   std::unique_ptr<std::atomic<std::uint32_t>[]> generations_;
+  std::uint32_t next_generation_ = 1;
+  std::vector<std::uint32_t> previous_of_;  ///< of segments opened since the cache was
   std::uint32_t open_ = kNoSegment;
   std::uint32_t previous_ = kNoSegment;
   std::uint64_t position_ = 0;         ///< bytes from the open segment's start

@@ -1,5 +1,6 @@
 // store, store_buffered, remove, remove_buffered, flush_writes: place -> encode -> publish, and the
 // flushes that end it.
+#include <algorithm>
 #include <bit>
 #include <limits>
 
@@ -8,6 +9,9 @@
 
 namespace rawcache {
 namespace {
+
+/// Other threads may fill the buffer again and again before an entry that needs all of it.
+constexpr int kDryFlushesMax = 100;
 
 constexpr std::uint32_t kSampleOneIn = 16;  ///< buffered stores whose latency is measured
 
@@ -94,7 +98,10 @@ Result<void> RawDiskCache::Impl::write(const WriteCall& call) {
   DirectWrite direct;
   // A full buffer that could not be flushed takes nothing more: memory is bounded.
   if (!call.durable && io_->flush_due()) {
-    if (auto room = make_buffer_room(); !room) return room;
+    if (auto room = make_buffer_room(); !room) {
+      feed_relocation();
+      return room;
+    }
   }
   if (auto appended = append(entry, call.durable ? &direct : nullptr); !appended) return appended;
   counters_.user_bytes_stored.add(call.key.size() + call.value.size());
@@ -104,6 +111,7 @@ Result<void> RawDiskCache::Impl::write(const WriteCall& call) {
     result = wait_until_durable(direct);
   } else if (io_->flush_due()) {
     if (auto started = make_buffer_room(); !started) {
+      feed_relocation();
       result = std::unexpected(
           Error(Errc::flush_failed, started.error().detail(), started.error().os_error()));
     }
@@ -113,8 +121,9 @@ Result<void> RawDiskCache::Impl::write(const WriteCall& call) {
 }
 
 Result<void> RawDiskCache::Impl::append(EntryFields& entry, DirectWrite* direct) {
+  int dry_flushes = 0;
   for (;;) {
-    if (index_->full()) {
+    if (entry.kind == EntryKind::value && index_->full()) {
       if (auto room = make_index_room(); !room) return room;
     }
     const auto obstacle = try_append(entry, direct);
@@ -124,6 +133,10 @@ Result<void> RawDiskCache::Impl::append(EntryFields& entry, DirectWrite* direct)
       case LogWriter::Obstacle::none:
         return {};
       case LogWriter::Obstacle::buffer:
+        // An empty buffer takes an entry of any size, if there is memory.
+        if (io_->counts().pending_bytes == 0 && ++dry_flushes > kDryFlushesMax) {
+          return std::unexpected(Error(Errc::out_of_memory, "write buffer"));
+        }
         removed = make_buffer_room();
         break;
       case LogWriter::Obstacle::segment:
@@ -140,7 +153,8 @@ Result<LogWriter::Obstacle> RawDiskCache::Impl::try_append(EntryFields& entry,
   const auto appended = writer_->append(entry, replay_from_.load(std::memory_order_relaxed));
   if (appended.obstacle != LogWriter::Obstacle::none) return appended.obstacle;
   appended_.store(log_->appended_bytes(), std::memory_order_relaxed);
-  if (log_->free_count() < kSpareSegments && superblock_.segments >= kSparedSegmentsMin) {
+  sequence_.store(writer_->next_sequence(), std::memory_order_relaxed);
+  if (log_->free_count() < spare_segments_) {
     segments_wanted_.store(true, std::memory_order_relaxed);
   }
   if (auto published = publish(entry, appended.location, direct); !published) {
@@ -187,16 +201,47 @@ Result<void> RawDiskCache::Impl::wait_until_durable(DirectWrite& direct) {
     (void)flush_in_turn(turn, Wait::yes);  // how it went for this write is in `direct`
   }
   if (direct.state.load(std::memory_order_acquire) == DirectWrite::State::durable) return {};
+  feed_relocation();
   return std::unexpected(direct.error);
 }
 
 Result<std::uint64_t> RawDiskCache::Impl::flush_writes() {
   if (closed_.load(std::memory_order_relaxed)) return std::unexpected(Errc::closed);
-  const Turn turn(*this);
-  return flush_in_turn(turn, Wait::yes);
+  Result<std::uint64_t> flushed;
+  {
+    const Turn turn(*this);
+    flushed = flush_in_turn(turn, Wait::yes);
+  }
+  if (!flushed) feed_relocation();
+  return flushed;
+}
+
+// A batch could not be placed elsewhere because no segment was free. Reclaiming the oldest needs
+// neither a flush nor a checkpoint if its entries are older than the durable one, but not the turn
+// either.
+void RawDiskCache::Impl::feed_relocation() {
+  const std::uint64_t wanted = segments_missing_.load(std::memory_order_relaxed);
+  if (wanted == 0) return;
+  MutexLock lock(checkpoint_mutex_);
+  for (std::uint64_t tries = 0; tries < wanted; ++tries) {
+    {
+      MutexLock log_lock(log_mutex_);
+      const std::uint64_t replay_from = replay_from_.load(std::memory_order_relaxed);
+      if (log_->usable_free_count(replay_from) >= wanted) return;
+      const auto victim = policy_->victim(log_->table());
+      if (!victim || log_->table()[*victim].last_batch >= replay_from) return;
+    }
+    if (const auto reclaimed = reclaim_one(counters_.evicted); !reclaimed || !*reclaimed) return;
+  }
 }
 
 Result<std::uint64_t> RawDiskCache::Impl::flush_in_turn(const Turn& turn, Wait wait) {
+  if (auto settled = settle_superblock(); !settled) {
+    counters_.flush_failures.add();
+    MutexLock lock(log_mutex_);
+    writer_->fail(settled.error());
+    return std::unexpected(settled.error());
+  }
   std::uint64_t operations = 0;
   if (!io_->can_seal()) {
     auto completed = complete_in_turn(turn);
@@ -234,8 +279,10 @@ Result<std::uint64_t> RawDiskCache::Impl::complete_in_turn(const Turn&) {
     }
     ++failures_in_a_row_;
     // The same place has failed twice (four, eight ... times): try another one.
-    if (failures_in_a_row_ < 2 || !std::has_single_bit(failures_in_a_row_)) return completed;
-    if (!relocate()) return completed;
+    const bool again = std::has_single_bit(failures_in_a_row_) ||
+                       segments_missing_.load(std::memory_order_relaxed) > 0;
+    if (failures_in_a_row_ < 2 || !again) return completed;
+    if (!relocate(completed.error())) return completed;
     if (completed = attempt(); !completed) return completed;
   }
   failures_in_a_row_ = 0;
@@ -251,10 +298,14 @@ Result<std::uint64_t> RawDiskCache::Impl::complete_in_turn(const Turn&) {
   return completed;
 }
 
-bool RawDiskCache::Impl::relocate() {
+bool RawDiskCache::Impl::relocate(const Error& error) {
   MutexLock lock(log_mutex_);
+  writer_->fail(error);  // what has come since must not wait for a batch that is given up
   checkpoint_wanted_.store(true, std::memory_order_relaxed);
-  return writer_->relocate(replay_from_.load(std::memory_order_relaxed), now());
+  const bool relocated = writer_->relocate(replay_from_.load(std::memory_order_relaxed), now());
+  segments_missing_.store(relocated ? 0 : writer_->segments_to_relocate(),
+                          std::memory_order_relaxed);
+  return relocated;
 }
 
 }  // namespace rawcache

@@ -5,7 +5,7 @@
 #include <ctime>
 #include <utility>
 
-#include "cache/recovery.h"
+#include "cache/superblock_io.h"
 
 namespace rawcache::testing {
 
@@ -61,6 +61,9 @@ TestDevice::TestDevice(std::vector<std::byte> image) : record_(std::make_shared<
   faults_ = std::make_shared<FaultyDisk>(std::move(medium));
 }
 
+TestDevice::TestDevice(std::unique_ptr<Disk> disk)
+    : faults_(std::make_shared<FaultyDisk>(std::move(disk))), record_(std::make_shared<Record>()) {}
+
 std::unique_ptr<Disk> TestDevice::connect() {
   return std::make_unique<Connection>(faults_, record_);
 }
@@ -80,9 +83,9 @@ int TestDevice::rot(std::string_view text) {
     ++found;
     const auto offset = static_cast<std::uint64_t>(at - content.begin());
     const std::uint64_t sector = offset / SimDisk::kSectorBytes * SimDisk::kSectorBytes;
-    std::vector<std::byte> bytes(content.begin() + static_cast<std::ptrdiff_t>(sector),
-                                 content.begin() + static_cast<std::ptrdiff_t>(sector) +
-                                     SimDisk::kSectorBytes);
+    std::vector<std::byte> bytes(
+        content.begin() + static_cast<std::ptrdiff_t>(sector),
+        content.begin() + static_cast<std::ptrdiff_t>(sector) + SimDisk::kSectorBytes);
     bytes[offset - sector] ^= std::byte{0x40};
     EXPECT_TRUE(medium_->write(sector, bytes));
     EXPECT_TRUE(medium_->sync());
@@ -125,6 +128,14 @@ CacheTest::~CacheTest() {
 void CacheTest::make_device(std::uint64_t bytes) {
   device = std::make_unique<TestDevice>(bytes);
   const auto made = RawDiskCache::format(device->medium(), format);
+  ASSERT_TRUE(made) << made.error().message();
+}
+
+void CacheTest::make_memory_device(std::uint64_t bytes) {
+  auto disk = make_memory_disk(bytes);
+  ASSERT_TRUE(disk);
+  device = std::make_unique<TestDevice>(std::move(disk));
+  const auto made = RawDiskCache::format(device->faults(), format);
   ASSERT_TRUE(made) << made.error().message();
 }
 

@@ -36,6 +36,8 @@ class TestDevice {
  public:
   explicit TestDevice(std::uint64_t bytes);
   explicit TestDevice(std::vector<std::byte> image);
+  /// Faults and record only: medium, rot and wipe are not to be had.
+  explicit TestDevice(std::unique_ptr<Disk> disk);
 
   /// What a cache is opened on.
   std::unique_ptr<Disk> connect();
@@ -80,6 +82,8 @@ class CacheTest : public ::testing::Test {
 
   /// A fresh device, formatted with `format`.
   void make_device(std::uint64_t bytes);
+  /// The same in plain memory: as large as it may be, but without power cuts and rot.
+  void make_memory_device(std::uint64_t bytes);
   Result<void> try_open();
   void open();
   void close();

@@ -1,0 +1,222 @@
+// Every call from many threads at once, on a cache so small that it evicts all the time. Values
+// tell their key and version and are full of bytes that follow from both, so a wrong, mixed or
+// overwritten value shows. Each key has one writer, which knows its newest version; readers know a
+// version below which nothing may be found. Run under the thread sanitizer too.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <random>
+#include <thread>
+
+#include "support/cache_fixture.h"
+
+namespace rawcache::testing {
+namespace {
+
+constexpr int kThreads = 8;
+constexpr int kKeysPerThread = 12;
+constexpr int kKeys = kThreads * kKeysPerThread;
+
+/// Length depends on the version, so that a value of the wrong one rarely has the right size.
+std::size_t size_of(std::uint64_t version) {
+  return version % 37 == 0 ? 20'000 + version % 100 : 40 + version * 131 % 1800;
+}
+
+class Concurrency : public CacheTest, public ::testing::WithParamInterface<bool> {
+ protected:
+  Concurrency() {
+    format.segment_bytes = 64_KiB;
+    options.maintenance_thread = GetParam();
+    options.max_operations = 16;
+    options.max_buffer_bytes = 64_KiB;
+    options.read_gap_bytes = 4096;
+    make_memory_device(2_MiB);
+    open();
+  }
+
+  static std::string key(int k) { return "key-" + std::to_string(k); }
+  static std::string value(int k, std::uint64_t version) {
+    return value_of(key(k), version, size_of(version));
+  }
+
+  /// The version of a value that was found for the key; fails if it is not what was stored.
+  static std::uint64_t version_in(int k, std::string_view found) {
+    const std::string prefix = key(k) + "#";
+    EXPECT_TRUE(found.starts_with(prefix))
+        << "wanted " << prefix << ", found " << found.substr(0, 40);
+    if (!found.starts_with(prefix)) return 0;
+    const std::uint64_t version = std::stoull(std::string(found.substr(prefix.size(), 20)));
+    EXPECT_TRUE(found == value(k, version)) << "a mixed value of " << prefix << version;
+    return version;
+  }
+  /// A miss is always right here: everything may be evicted.
+  void check(int k, std::uint64_t at_least, const Result<Value>& found) {
+    if (found) {
+      EXPECT_GE(version_in(k, found->view()), at_least) << key(k);
+    } else {
+      const Errc code = found.error().code();
+      EXPECT_TRUE(code == Errc::not_found || code == Errc::out_of_memory) << errc_name(code);
+    }
+  }
+
+  void write_one(int thread, std::mt19937_64& random) {
+    const int k = thread * kKeysPerThread + static_cast<int>(random() % kKeysPerThread);
+    State& state = states_[static_cast<std::size_t>(k)];
+    const std::uint64_t version = ++state.used;
+    const std::string name = key(k);
+    Result<void> done;
+    bool removed = false;
+    switch (random() % 8) {
+      case 0:
+        done = cache->store(name, value(k, version));
+        break;
+      case 1:
+        removed = true;
+        done = cache->remove(name);
+        break;
+      case 2:
+        removed = true;
+        done = cache->remove_buffered(name);
+        break;
+      default:
+        done = cache->store_buffered(name, value(k, version));
+    }
+    EXPECT_TRUE(done) << done.error().message();
+    state.at_least = version;
+    const auto found = cache->lookup(name);
+    EXPECT_FALSE(removed && found) << name;
+    check(k, version, found);
+  }
+
+  void read_some(std::mt19937_64& random) {
+    if (random() % 3 == 0) {
+      const int k = static_cast<int>(random() % kKeys);
+      const std::uint64_t at_least = states_[static_cast<std::size_t>(k)].at_least;
+      check(k, at_least, cache->lookup(key(k)));
+      return;
+    }
+    std::vector<std::string> keys;
+    std::vector<std::pair<int, std::uint64_t>> wanted;
+    for (int i = 0; i < 20; ++i) {
+      const int k = static_cast<int>(random() % kKeys);
+      wanted.emplace_back(k, states_[static_cast<std::size_t>(k)].at_least);
+      keys.push_back(key(k));
+    }
+    const auto found = cache->lookup_batch(std::span<const std::string>(keys));
+    for (std::size_t i = 0; i < found.size(); ++i)
+      check(wanted[i].first, wanted[i].second, found[i]);
+  }
+
+  void do_something_rare(std::mt19937_64& random) {
+    switch (random() % 8) {
+      case 0:
+        EXPECT_TRUE(cache->clear());
+        break;
+      case 1:
+        EXPECT_TRUE(cache->for_each_key([&](const KeyInfo& info) {
+          EXPECT_TRUE(info.key.starts_with("key-")) << info.key;
+          return random() % 50 != 0;
+        }));
+        break;
+      case 2:
+        EXPECT_TRUE(cache->maintain());
+        break;
+      case 3:
+      case 4: {
+        const Stats stats = cache->stats();
+        EXPECT_LE(stats.entries, std::uint64_t{kKeys});
+        EXPECT_LE(stats.read_buffer_leased_bytes, stats.read_buffer_bytes);
+        break;
+      }
+      default:
+        EXPECT_TRUE(cache->flush_writes());
+    }
+  }
+
+  struct State {
+    std::uint64_t used = 0;                  ///< by its writer only
+    std::atomic<std::uint64_t> at_least{0};  ///< nothing older may be found from now on
+  };
+  std::array<State, kKeys> states_;
+};
+INSTANTIATE_TEST_SUITE_P(Maintenance, Concurrency, ::testing::Bool(), [](const auto& tested) {
+  return std::string(tested.param ? "ByAThread" : "ByTheCallers");
+});
+
+TEST_P(Concurrency, NoThreadEverSeesAWrongValue) {
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([this, t] {
+      std::mt19937_64 random(static_cast<std::uint64_t>(t) * 7919 + 1);
+      for (int i = 0; i < 1200 && !HasFailure(); ++i) {
+        const std::uint64_t dice = random() % 100;
+        if (dice < 60) {
+          write_one(t, random);
+        } else if (dice < 98) {
+          read_some(random);
+        } else {
+          do_something_rare(random);
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  const Stats stats = cache->stats();
+  EXPECT_GT(stats.hits, 1000u);
+  EXPECT_EQ(stats.corruptions, 0u);
+  EXPECT_EQ(stats.withdrawn, 0u);
+  EXPECT_GT(stats.device_written_bytes, 2 * stats.capacity_bytes) << "nothing was ever evicted";
+  reopen();
+  for (int k = 0; k < kKeys; ++k) {
+    check(k, states_[static_cast<std::size_t>(k)].at_least, cache->lookup(key(k)));
+  }
+}
+
+TEST_P(Concurrency, ValuesStayWhatTheyWereWhileTheirSegmentsAreReused) {
+  std::atomic<bool> stop{false};
+  std::thread writer([&] {
+    std::mt19937_64 random(5);
+    for (std::uint64_t version = 1; !stop; ++version) {
+      const int k = static_cast<int>(random() % kKeys);
+      EXPECT_TRUE(cache->store_buffered(key(k), value(k, version)));
+    }
+  });
+  std::vector<std::thread> readers;
+  for (int t = 0; t < 3; ++t) {
+    readers.emplace_back([&, t] {
+      std::mt19937_64 random(static_cast<std::uint64_t>(t) + 17);
+      std::vector<std::pair<int, Value>> held;
+      for (int i = 0; i < 600; ++i) {
+        const int k = static_cast<int>(random() % kKeys);
+        if (auto found = cache->lookup(key(k))) held.emplace_back(k, std::move(*found));
+        if (held.size() < 20) continue;
+        for (const auto& [name, kept] : held) (void)version_in(name, kept.view());
+        held.erase(held.begin(), held.begin() + 10);
+      }
+    });
+  }
+  for (std::thread& reader : readers) reader.join();
+  stop = true;
+  writer.join();
+}
+
+TEST_P(Concurrency, DirectStoresFromManyThreadsAllEnd) {
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([this, t] {
+      for (std::uint64_t i = 1; i <= 150; ++i) {
+        const int k = t * kKeysPerThread + static_cast<int>(i % kKeysPerThread);
+        ASSERT_TRUE(cache->store(key(k), value(k, i)));
+        check(k, i, cache->lookup(key(k)));
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(cache->stats().stores, std::uint64_t{kThreads} * 150);
+  EXPECT_EQ(cache->stats().store_latency.count, std::uint64_t{kThreads} * 150);
+}
+
+}  // namespace
+}  // namespace rawcache::testing

@@ -1,0 +1,246 @@
+#include "crash/workload.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+
+namespace rawcache::testing {
+namespace {
+
+using Event = Oracle::Event;
+using Fate = Oracle::Fate;
+using Kind = Oracle::Kind;
+
+template <typename T>
+T one_of(std::mt19937_64& random, std::initializer_list<T> choices) {
+  return choices.begin()[random() % choices.size()];
+}
+
+std::uint64_t between(std::mt19937_64& random, std::uint64_t low, std::uint64_t high) {
+  return low + random() % (high - low + 1);
+}
+
+std::uint64_t environment_number(const char* name, std::uint64_t otherwise) {
+  const char* const text = std::getenv(name);
+  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
+}
+
+constexpr std::uint64_t default_scale() {
+#if defined(__SANITIZE_THREAD__)
+  return 5;
+#elif defined(__SANITIZE_ADDRESS__)
+  return 20;
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+  return 5;
+#elif __has_feature(address_sanitizer)
+  return 20;
+#endif
+#endif
+  return 100;
+}
+
+}  // namespace
+
+std::string Scene::words() const {
+  return "blocks of " + std::to_string(format.block_bytes) + ", segments of " +
+         std::to_string(format.segment_bytes) + ", device of " + std::to_string(device_bytes) +
+         ", " + std::to_string(keys) + " keys, values up to " + std::to_string(value_bytes) +
+         ", buffers of " + std::to_string(options.max_operations) + " operations and " +
+         std::to_string(options.max_buffer_bytes) + " bytes";
+}
+
+Scene tiny_scene(std::mt19937_64& random) {
+  Scene scene;
+  scene.format.block_bytes = one_of(random, {512U, 512U, 512U, 4096U});
+  const std::uint64_t blocks = one_of<std::uint64_t>(random, {8, 16, 16, 32, 64});
+  scene.format.segment_bytes =
+      std::clamp<std::uint64_t>(blocks * scene.format.block_bytes, 4096, 65536);
+  scene.format.expected_entries = one_of<std::uint64_t>(random, {32, 128, 512});
+  const std::uint64_t segments = one_of<std::uint64_t>(random, {4, 5, 6, 8, 12, 16, 20, 32});
+  // Room for superblocks and checkpoints beside the segments, the latter of about this size.
+  const std::uint64_t checkpoint = 65536;
+  scene.device_bytes = 131072 + 2 * checkpoint + segments * scene.format.segment_bytes;
+  scene.keys = static_cast<std::uint32_t>(between(random, 2, 24));
+  scene.value_bytes = std::min<std::uint64_t>(one_of<std::uint64_t>(random, {64, 600, 3000, 9000}),
+                                              scene.format.segment_bytes / 2);
+  scene.options.max_operations = static_cast<std::uint32_t>(between(random, 1, 64));
+  scene.options.max_buffer_bytes = one_of<std::uint64_t>(random, {4096, 16384, 65536});
+  scene.options.read_buffer_bytes = 1 << 20;
+  scene.options.maintenance_thread = false;
+  return scene;
+}
+
+std::uint64_t segments_kept(const CacheInfo& info, const Stats& stats) {
+  return stats.eviction_distance_bytes / info.segment_bytes;
+}
+
+std::uint64_t segments_opened_by(const CacheInfo& info, std::uint64_t offset, std::uint64_t size) {
+  const std::uint64_t start = info.capacity_bytes - info.segments * info.segment_bytes;
+  if (offset + size <= start || offset >= info.capacity_bytes) return 0;
+  const auto opened_before = [&](std::uint64_t end) {
+    return end <= start ? 0 : (end - start + info.segment_bytes - 1) / info.segment_bytes;
+  };
+  return opened_before(offset + size) - opened_before(offset);
+}
+
+Workload::Tell traced(Workload::Tell tell) {
+  if (std::getenv("RAWCACHE_TRACE") == nullptr) return tell;
+  return [tell = std::move(tell)](const Event& event) {
+    static constexpr const char* kTypes[] = {
+        "issued",  "ended",         "batch may end before", "batch may end after",
+        "durable", "segment opened"};
+    static constexpr const char* kKinds[] = {"store", "remove", "clear"};
+    static constexpr const char* kFates[] = {"under way", "accepted", "failed", "refused"};
+    tell(event);
+    const bool issued = event.type == Event::Type::issued;
+    std::printf(
+        "  %s %s %u\n", kTypes[static_cast<int>(event.type)],
+        issued ? kKinds[static_cast<int>(event.kind)] : kFates[static_cast<int>(event.fate)],
+        event.key);
+  };
+}
+
+// --- Calls ---
+
+std::size_t Workload::value_size() {
+  // Small ones most of the time, so that batches have many entries.
+  const std::uint64_t limit =
+      random_() % 4 == 0 ? scene_.value_bytes : std::min<std::uint64_t>(scene_.value_bytes, 200);
+  return random_() % (limit + 1);
+}
+
+void Workload::watch_batches(RawDiskCache& cache, const Stats& before, bool failed) {
+  const Stats after = cache.stats();
+  const bool trouble = failed || after.flush_failures != before.flush_failures;
+  const std::uint64_t sealed = after.flushes - before.flushes +
+                               (after.in_flight_writes > 0 ? 1 : 0) -
+                               (before.in_flight_writes > 0 ? 1 : 0);
+  const bool many = trouble || !exact_batches_ || sealed > 1;
+  if (many || (sealed == 1 && after.pending_writes > 0)) {
+    tell_({.type = Event::Type::batch_ends_before});
+  }
+  if (many || (sealed == 1 && after.pending_writes == 0)) {
+    tell_({.type = Event::Type::batch_ends_after});
+  }
+}
+
+Result<void> Workload::tell_end(RawDiskCache& cache, const Stats& before, Result<void> result,
+                                bool durable) {
+  Fate fate = Fate::accepted;
+  if (!result) {
+    switch (result.error().code()) {
+      case Errc::flush_failed:
+        break;
+      case Errc::buffer_full:
+        // A direct call may have been withdrawn with a batch that could not be closed.
+        fate = durable ? Fate::failed : Fate::refused;
+        break;
+      default:
+        fate = durable ? Fate::failed : Fate::refused;
+    }
+  }
+  tell_({.type = Event::Type::ended, .fate = fate});
+  watch_batches(cache, before, !result);
+  if (result && durable) tell_({.type = Event::Type::durable});
+  return result;
+}
+
+Result<void> Workload::store(RawDiskCache& cache, std::uint32_t key, bool durable) {
+  const std::string value = make_value(key, next_version_++, value_size());
+  const Stats before = cache.stats();
+  tell_({.type = Event::Type::issued, .kind = Kind::store, .key = key});
+  auto result =
+      durable ? cache.store(key_name(key), value) : cache.store_buffered(key_name(key), value);
+  return tell_end(cache, before, std::move(result), durable);
+}
+
+Result<void> Workload::remove(RawDiskCache& cache, std::uint32_t key, bool durable) {
+  ++next_version_;
+  const Stats before = cache.stats();
+  tell_({.type = Event::Type::issued, .kind = Kind::remove, .key = key});
+  auto result = durable ? cache.remove(key_name(key)) : cache.remove_buffered(key_name(key));
+  return tell_end(cache, before, std::move(result), durable);
+}
+
+Result<void> Workload::clear(RawDiskCache& cache) {
+  ++next_version_;
+  const Stats before = cache.stats();
+  tell_({.type = Event::Type::issued, .kind = Kind::clear});
+  return tell_end(cache, before, cache.clear(), true);
+}
+
+Result<void> Workload::flush(RawDiskCache& cache) {
+  tell_({.type = Event::Type::batch_ends_after});
+  const auto flushed = cache.flush_writes();
+  if (!flushed) return std::unexpected(flushed.error());
+  tell_({.type = Event::Type::durable});
+  return {};
+}
+
+Result<void> Workload::close(RawDiskCache& cache) {
+  tell_({.type = Event::Type::batch_ends_after});
+  auto closed = cache.close();
+  if (closed) tell_({.type = Event::Type::durable});
+  return closed;
+}
+
+Result<void> Workload::step(RawDiskCache& cache) {
+  const std::uint32_t share = scene_.keys / scene_.key_step;
+  const auto key =
+      static_cast<std::uint32_t>(random_() % share) * scene_.key_step + scene_.key_remainder;
+  const std::uint64_t dice = random_() % 1000;
+  if (dice < 640) return store(cache, key, false);
+  if (dice < 760) return store(cache, key, true);
+  if (dice < 850) return remove(cache, key, false);
+  if (dice < 890) return remove(cache, key, true);
+  if (dice < 970) return flush(cache);
+  if (dice < 980 && scene_.clears) return clear(cache);
+  tell_({.type = Event::Type::batch_ends_after});  // a checkpoint begins with a flush
+  return cache.maintain();
+}
+
+Content content_of(RawDiskCache& cache, std::uint32_t keys, std::string& wrong, bool* failed) {
+  std::vector<std::string> names;
+  for (std::uint32_t key = 0; key < keys; ++key) names.push_back(key_name(key));
+  const auto values = cache.lookup_batch(names);
+  Content content(keys);
+  for (std::uint32_t key = 0; key < keys; ++key) {
+    if (values[key]) {
+      const auto version = version_of(key, values[key]->view());
+      if (version) {
+        content[key] = *version;
+      } else {
+        wrong += "key " + std::to_string(key) + " has a value that was never stored there; ";
+      }
+    } else if (values[key].error() != Errc::not_found) {
+      if (failed != nullptr) {
+        *failed = true;
+      } else {
+        wrong += "key " + std::to_string(key) + ": " + values[key].error().message() + "; ";
+      }
+    }
+  }
+  return content;
+}
+
+// --- Seeds ---
+
+Seeds seeds(std::uint64_t first, std::uint64_t count) {
+  if (std::getenv("RAWCACHE_SEED") != nullptr) {
+    return {environment_number("RAWCACHE_SEED", 0), environment_number("RAWCACHE_SEEDS", 1)};
+  }
+  const std::uint64_t scale = environment_number("RAWCACHE_TEST_SCALE", default_scale());
+  return {first, std::max<std::uint64_t>(1, count * scale / 100)};
+}
+
+std::string replay_command(std::uint64_t seed) {
+  const auto* const info = ::testing::UnitTest::GetInstance()->current_test_info();
+  const std::string name =
+      info == nullptr ? "*" : std::string(info->test_suite_name()) + "." + info->name();
+  return "RAWCACHE_SEED=" + std::to_string(seed) + " <this executable> --gtest_filter=" + name;
+}
+
+}  // namespace rawcache::testing
