@@ -54,6 +54,9 @@ struct Options {
   bool rebuild_if_checkpoint_lost = false;
   /// If not empty: the cache's id (32 hex digits, see CacheInfo::id) must be this one.
   std::string expected_id;
+  /// If blocks that recovery needs cannot be read: go on without what is only there (misses).
+  /// Without it open fails with io_error and changes nothing, since the device may come back.
+  bool accept_unreadable = false;
   /// Opens a device that has grown since it was formatted; the added space stays unused.
   bool accept_grown = false;
 

@@ -402,7 +402,7 @@ bool BatchIOManager::is_pending(const Extent& extent) const {
          });
 }
 
-ReadAnswer BatchIOManager::read(const Extent& extent) {
+ReadAnswer BatchIOManager::read(const Extent& extent, Whole whole) {
   ReadAnswer answer;
   const Result<Extent> inside = inside_disk(extent);
   if (!inside) {
@@ -419,15 +419,15 @@ ReadAnswer BatchIOManager::read(const Extent& extent) {
     return answer;
   }
   std::vector<Piece> pieces{{*inside, 0}};
-  serve_pending(pieces, {&answer, 1});
+  serve_pending(pieces, {&answer, 1}, whole);
   read_merged(pieces, {&answer, 1});
   return answer;
 }
 
-std::vector<ReadAnswer> BatchIOManager::read(std::span<const Extent> extents) {
+std::vector<ReadAnswer> BatchIOManager::read(std::span<const Extent> extents, Whole whole) {
   std::vector<ReadAnswer> answers(extents.size());
   if (extents.size() == 1) {
-    answers[0] = read(extents[0]);
+    answers[0] = read(extents[0], whole);
     return answers;
   }
   std::vector<Piece> pieces;
@@ -439,7 +439,7 @@ std::vector<ReadAnswer> BatchIOManager::read(std::span<const Extent> extents) {
       fail(answers[i], inside.error());
     }
   }
-  if (pending_.load(std::memory_order_acquire)) serve_pending(pieces, answers);
+  if (pending_.load(std::memory_order_acquire)) serve_pending(pieces, answers, whole);
   read_merged(pieces, answers);
   return answers;
 }
@@ -450,7 +450,8 @@ std::vector<ReadAnswer> BatchIOManager::read(std::span<const Extent> extents) {
 /// Both are then safe to read without the lock: bytes that were not pending at this moment are on
 /// the disk, because they are forgotten only once they are durable; those that were have been
 /// copied.
-void BatchIOManager::serve_pending(std::vector<Piece>& pieces, std::span<ReadAnswer> answers) {
+void BatchIOManager::serve_pending(std::vector<Piece>& pieces, std::span<ReadAnswer> answers,
+                                   Whole whole) {
   const auto none_pending = [&](const Piece& piece)
                                 REQUIRES(buffer_mutex_) { return !is_pending(piece.extent); };
   std::vector<Piece> wanted;
@@ -481,8 +482,13 @@ void BatchIOManager::serve_pending(std::vector<Piece>& pieces, std::span<ReadAns
       slot->buffer.read(piece.extent.offset, into, covered);
     }
     filling_->buffer.read(piece.extent.offset, into, covered);
+    const std::vector<Extent> holes = uncovered(piece.extent, covered);
+    if (whole == Whole::start && !holes.empty() && holes.front().offset > piece.extent.offset) {
+      give(answer, leases[i], into.first(holes.front().offset - piece.extent.offset));
+      continue;
+    }
     give(answer, leases[i], into);
-    for (const Extent& hole : uncovered(piece.extent, covered)) {
+    for (const Extent& hole : holes) {
       pieces.push_back({hole, piece.answer, into.data() + (hole.offset - piece.extent.offset)});
     }
   }

@@ -107,9 +107,12 @@ class BatchIOManager {
   /// One answer per extent, in order. Pending bytes are served from memory, the rest in merged
   /// reads, all in flight together up to the depth that pays. Extents are cut at the end of the
   /// disk. Errors per extent: io_error, out_of_memory, invalid_io (empty, or outside the disk).
-  std::vector<ReadAnswer> read(std::span<const Extent> extents);
+  /// Whole::start: where the start of an extent is buffered, the answer may end where that write
+  /// does.
+  enum class Whole : bool { start, extent };
+  std::vector<ReadAnswer> read(std::span<const Extent> extents, Whole whole = Whole::extent);
   /// The same for one, without allocating more than the memory read into.
-  ReadAnswer read(const Extent& extent);
+  ReadAnswer read(const Extent& extent, Whole whole = Whole::extent);
 
   BatchIOCounts counts() const;
 
@@ -133,7 +136,7 @@ class BatchIOManager {
   Result<Extent> inside_disk(const Extent& extent) const;
   Extent widened(const Extent& extent) const;
   bool is_pending(const Extent& extent) const REQUIRES(buffer_mutex_);
-  void serve_pending(std::vector<Piece>& pieces, std::span<ReadAnswer> answers);
+  void serve_pending(std::vector<Piece>& pieces, std::span<ReadAnswer> answers, Whole whole);
   void read_merged(std::span<const Piece> pieces, std::span<ReadAnswer> answers);
   static void hand_out(const Piece& piece, const Extent& extent, const IoLease& lease,
                        ReadAnswer& answer);

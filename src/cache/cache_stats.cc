@@ -1,4 +1,5 @@
 // Stats: one snapshot of all counters and gauges.
+#include <algorithm>
 #include <chrono>
 
 #include "cache/cache_impl.h"
@@ -122,7 +123,10 @@ Stats RawDiskCache::Impl::stats() const {
 }
 
 std::uint64_t RawDiskCache::Impl::value_bytes_max(std::size_t key_bytes) const {
-  const std::uint64_t limit = entry_bytes_max(superblock_);
+  // What does not fit the read buffer, with the blocks at its ends, could never be read back.
+  const std::uint64_t readable =
+      options_.read_buffer_bytes - std::uint64_t{2} * IoArena::kPageBytes;
+  const std::uint64_t limit = std::min(entry_bytes_max(superblock_), readable);
   const std::uint64_t overhead = entry_bytes(key_bytes, 0, true);
   return limit > overhead ? limit - overhead : 0;
 }

@@ -99,7 +99,7 @@ Result<Value> RawDiskCache::Impl::find_value(std::string_view key, std::int64_t 
   for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
     const auto located = locate(key_hash);
     if (!located) return std::unexpected(Errc::not_found);
-    ReadAnswer read = io_->read(located->extent);
+    ReadAnswer read = io_->read(located->extent, BatchIOManager::Whole::start);
     if (!read.bytes) return std::unexpected(read.bytes.error());
     if (auto result = verify(key, *located, read, now)) return std::move(*result);
   }
@@ -165,7 +165,7 @@ std::vector<Result<Value>> RawDiskCache::Impl::lookup_batch(
   }
   // Nothing to read when all are misses, and nothing to read with when the cache is closed.
   std::vector<ReadAnswer> answers;
-  if (!extents.empty()) answers = io_->read(extents);
+  if (!extents.empty()) answers = io_->read(extents, BatchIOManager::Whole::start);
   for (std::size_t i = 0; i < answers.size(); ++i) {
     Result<Value>& result = results[askers[i]];
     if (!answers[i].bytes) {
@@ -214,7 +214,7 @@ Result<bool> RawDiskCache::Impl::visit_slots(std::uint32_t page,
     }
     const auto some = std::span(slots).subspan(first, located.size());
     first += located.size();
-    const std::vector<ReadAnswer> answers = io_->read(extents);
+    const std::vector<ReadAnswer> answers = io_->read(extents, BatchIOManager::Whole::start);
     for (std::size_t i = 0; i < answers.size(); ++i) {
       if (!answers[i].bytes) {
         if (answers[i].bytes.error() == Errc::io_error) continue;  // unreadable: left out

@@ -79,9 +79,6 @@ Result<void> check_identity(const Superblock& superblock, const DiskInfo& info,
   };
   const std::uint64_t end =
       superblock.segments_offset + std::uint64_t{superblock.segments} * superblock.segment_bytes;
-  if (format.capacity != 0 && !is_capacity_of(superblock, format, info.io_alignment)) {
-    return std::unexpected(differs("the capacity", format.capacity, end));
-  }
   if (format.segment_bytes != 0 && format.segment_bytes != superblock.segment_bytes) {
     return std::unexpected(
         differs("segment_bytes", format.segment_bytes, superblock.segment_bytes));
@@ -89,6 +86,9 @@ Result<void> check_identity(const Superblock& superblock, const DiskInfo& info,
   if (format.block_bytes != FormatOptions().block_bytes &&
       format.block_bytes != superblock.block_bytes) {
     return std::unexpected(differs("block_bytes", format.block_bytes, superblock.block_bytes));
+  }
+  if (format.capacity != 0 && !is_capacity_of(superblock, format, info.io_alignment)) {
+    return std::unexpected(differs("the capacity", format.capacity, end));
   }
   return {};
 }
@@ -124,11 +124,6 @@ RawDiskCache::Impl::Impl(std::unique_ptr<Disk> disk, const Options& options,
       disk_counters_at_open_(disk_->counters()) {}
 
 Result<void> RawDiskCache::Impl::start() {
-  if (options_.read_buffer_bytes < superblock_.segment_bytes) {
-    return std::unexpected(
-        invalid_option("read_buffer_bytes must be at least the segments' size, " +
-                       std::to_string(superblock_.segment_bytes)));
-  }
   arena_ = IoArena::create(options_.read_buffer_bytes);
   if (!arena_) return std::unexpected(Error(Errc::out_of_memory, "read_buffer_bytes"));
   disk_->use_memory(arena_->memory());
@@ -144,6 +139,12 @@ Result<void> RawDiskCache::Impl::start() {
 
   auto recovered = recover(*disk_, superblock_, *index_, options_.rebuild_if_checkpoint_lost);
   if (!recovered) return std::unexpected(recovered.error());
+  if (recovered->counts.unreadable > 0 && !options_.accept_unreadable) {
+    return std::unexpected(
+        Error(Errc::io_error,
+              disk_->info().path +
+                  ": blocks that recovery needs cannot be read; accept_unreadable goes on"));
+  }
   const bool clean = recovered->clean;
   recovery_counts_ = recovered->counts;
   recovery_counts_.read_bytes = disk_->counters().read_bytes - disk_counters_at_open_.read_bytes;

@@ -59,6 +59,7 @@ class Recovery {
   void replay_footer(const Life& life, const std::vector<FooterRecord>& records);
   void replay_scan(const Life& life);
   bool committed(const ScannedPart& part) const;
+  bool follows(const ScannedPart& part);
   Result<void> apply(std::uint64_t key_hash, Location location, EntryKind kind);
   void finish();
   void note_header(const BatchHeader& header);
@@ -82,10 +83,13 @@ class Recovery {
   std::uint32_t checkpoint_open_ = kNoSegment;
   std::uint32_t checkpoint_previous_ = kNoSegment;
   bool rebuilding_ = false;
+  BatchHeader last_part_{};  ///< of a rebuild
 };
 
 Result<Recovered> Recovery::run(bool rebuild) {
-  survey_ = survey_segments(disk_, superblock_);
+  Survey survey = survey_segments(disk_, superblock_);
+  survey_ = std::move(survey.headers);
+  out_.counts.unreadable = survey.unreadable;
   std::optional<CheckpointHeader> headers[2];
   for (int area = 0; area < 2; ++area) {
     if (auto reader = CheckpointReader::open(disk_, superblock_, area))
@@ -268,6 +272,7 @@ Result<void> Recovery::add_suspect(std::uint32_t segment) {
   auto scanned = scan_segment(disk_, superblock_, segment);
   if (!scanned) return std::unexpected(scanned.error());
   out_.counts.payload_bytes += scanned->bytes_read;
+  out_.counts.unreadable += scanned->unreadable_bytes;
   if (scanned->parts.empty()) return {};
   const BatchHeader& first = scanned->parts.front().header;
   if (first.sequence < out_.replay_from || first.generation == out_.table[segment].generation) {
@@ -315,6 +320,7 @@ Result<void> Recovery::scan(Life& life) {
   auto scanned = scan_segment(disk_, superblock_, life.segment);
   if (!scanned) return std::unexpected(scanned.error());
   out_.counts.payload_bytes += scanned->bytes_read;
+  out_.counts.unreadable += scanned->unreadable_bytes;
   ++out_.counts.segments_scanned;
   std::erase_if(scanned->parts,
                 [&](const ScannedPart& part) { return part.header.generation != life.generation; });
@@ -402,6 +408,7 @@ void Recovery::replay_scan(const Life& life) {
   const std::uint64_t start = segment_offset(superblock_, life.segment);
   for (const ScannedPart& part : life.scan->parts) {
     if (!committed(part)) continue;
+    if (rebuilding_ && !follows(part)) index_.clear();  // something newer than it may be missing
     if (last) out_.open_position = part.end(superblock_.block_bytes) - start;
     if (part.header.sequence < superblock_.dead_below_batch) continue;
     // The checkpoint knows better: an entry in it may have rotted since, and a batch that was cut
@@ -411,9 +418,11 @@ void Recovery::replay_scan(const Life& life) {
       ++out_.counts.batches;
       if (!part.complete) ++out_.counts.damaged_parts;
     }
+    // Where the log ends no batch goes on elsewhere: one that would have, was cut off.
+    const bool whole = part.complete && part.header.part + 1 == part.header.parts;
     for (const ScannedEntry& entry : part.entries) {
       const bool counts = !in_checkpoint || index_.find(entry.key_hash) == entry.location ||
-                          (entry.kind == EntryKind::remove && part.complete);
+                          (entry.kind == EntryKind::remove && whole);
       if (!in_checkpoint) {
         if (auto applied = apply(entry.key_hash, entry.location, entry.kind); !applied) {
           failure_ = applied.error();
@@ -427,6 +436,17 @@ void Recovery::replay_scan(const Life& life) {
                                    counts ? entry.kind : EntryKind::withdrawn});
     }
   }
+}
+
+// For a rebuild, which has no checkpoint to say what was superseded: whether the part is whole and
+// nothing is missing between it and the one before.
+bool Recovery::follows(const ScannedPart& part) {
+  const bool next_part =
+      part.header.sequence == last_part_.sequence && part.header.part == last_part_.part + 1;
+  const bool next_batch = part.header.sequence == last_part_.sequence + 1 &&
+                          last_part_.part + 1 == last_part_.parts && part.header.part == 0;
+  last_part_ = part.header;
+  return part.complete && (next_part || next_batch);
 }
 
 Result<void> Recovery::from_log_alone() {

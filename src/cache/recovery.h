@@ -21,6 +21,7 @@ struct RecoveryCounts {
   std::uint64_t entries = 0;
   std::uint64_t segments_by_footer = 0;
   std::uint64_t segments_scanned = 0;
+  std::uint64_t unreadable = 0;     ///< blocks or bytes that the device refused to read
   std::uint64_t damaged_parts = 0;  ///< of committed batches, with entries that do not verify
 };
 

@@ -102,11 +102,15 @@ Result<SegmentScan> scan_segment(Disk& disk, const Superblock& superblock, std::
   return scan;
 }
 
-std::vector<std::optional<BatchHeader>> survey_segments(Disk& disk, const Superblock& superblock) {
-  std::vector<std::optional<BatchHeader>> headers(superblock.segments);
+Survey survey_segments(Disk& disk, const Superblock& superblock) {
+  Survey survey;
+  survey.headers.resize(superblock.segments);
   const std::size_t unit = std::max<std::size_t>(disk.info().io_alignment, sizeof(BatchHeader));
   AlignedBuffer buffer = AlignedBuffer::allocate(kSurveyBatch * std::max(unit, kIoMemoryAlignment));
-  if (buffer.empty()) return headers;
+  if (buffer.empty()) {
+    survey.unreadable = superblock.segments;
+    return survey;
+  }
   const std::size_t stride = buffer.size() / kSurveyBatch;
   for (std::uint32_t first = 0; first < superblock.segments; first += kSurveyBatch) {
     const auto count = std::min<std::uint32_t>(kSurveyBatch, superblock.segments - first);
@@ -120,12 +124,15 @@ std::vector<std::optional<BatchHeader>> survey_segments(Disk& disk, const Superb
     (void)disk.run(batch);  // failures show in the requests
     for (std::uint32_t i = 0; i < count; ++i) {
       const IoRequest& request = batch.requests[i];
-      if (!request.done || request.os_error != 0) continue;
-      headers[first + i] = decode_batch_header(std::span<const std::byte>(request.data, unit),
-                                               {superblock.id, request.offset, 0});
+      if (request.os_error != 0 && !disk.read(request.offset, {request.data, unit})) {
+        ++survey.unreadable;
+        continue;
+      }
+      survey.headers[first + i] = decode_batch_header(
+          std::span<const std::byte>(request.data, unit), {superblock.id, request.offset, 0});
     }
   }
-  return headers;
+  return survey;
 }
 
 std::optional<FooterTrailer> read_footer_trailer(Disk& disk, const Superblock& superblock,

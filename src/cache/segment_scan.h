@@ -44,9 +44,12 @@ std::uint64_t segment_offset(const Superblock& superblock, std::uint32_t segment
 /// highest batch sequence. A bad block hides only what lies in it. Error: out_of_memory.
 Result<SegmentScan> scan_segment(Disk& disk, const Superblock& superblock, std::uint32_t segment);
 
-/// The header in the first block, if there is a valid one, of every segment. Unreadable ones have
-/// none.
-std::vector<std::optional<BatchHeader>> survey_segments(Disk& disk, const Superblock& superblock);
+/// The header in the first block, if there is a valid one, of every segment.
+struct Survey {
+  std::vector<std::optional<BatchHeader>> headers;
+  std::uint64_t unreadable = 0;  ///< first blocks that cannot be read
+};
+Survey survey_segments(Disk& disk, const Superblock& superblock);
 
 std::optional<FooterTrailer> read_footer_trailer(Disk& disk, const Superblock& superblock,
                                                  std::uint32_t segment);
