@@ -1,5 +1,5 @@
-// Guards that the installed package is complete: headers, library, CMake package, and that a cache made
-// with them keeps an entry across close and open. Exits with 0 if so.
+// Guards that the installed package is complete: headers, library and CMake package, and that a
+// cache with them keeps an entry across close and open. Exits with 0 if so.
 #include <rawcache/raw_disk_cache.h>
 
 #include <cstdio>

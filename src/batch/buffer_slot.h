@@ -1,0 +1,65 @@
+// What BatchIOManager keeps about each of its write buffers.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <vector>
+
+#include "batch/batch_io_manager.h"
+#include "batch/write_buffer.h"
+#include "batch/write_plan.h"
+#include "rawcache/disk.h"
+
+namespace rawcache {
+
+/// The error of a request that has failed.
+Error failure_of(const IoRequest& request);
+
+// `state`, `planned` and `plan_bytes` are guarded by buffer_mutex_, and so is the plan once it is
+// planned. The buffer is too while it fills; once sealed it is constant until it is durable. The
+// rest belongs to the flusher.
+struct BatchIOManager::Slot {
+  explicit Slot(const BatchLimits& limits, std::uint64_t more_bytes = 0)
+      : buffer(limits, more_bytes) {}
+
+  bool under_way() const { return state != State::waiting; }
+
+  /// Blocks that are written only in part are undefined on the device until that write has
+  /// succeeded. Until then the bytes beside the buffered ones are found here.
+  bool edges_overlap(const Extent& extent) const {
+    return planned && std::ranges::any_of(plan.edge_reads(), [&](const IoRequest& edge) {
+             return edge.offset < extent.end() && extent.offset < edge.offset + edge.size;
+           });
+  }
+  void read_edges(const Extent& extent, std::span<std::byte> into,
+                  std::vector<Extent>& covered) const {
+    if (!planned) return;
+    for (const IoRequest& edge : plan.edge_reads()) {
+      const std::uint64_t begin = std::max(edge.offset, extent.offset);
+      const std::uint64_t end = std::min(edge.offset + edge.size, extent.end());
+      if (begin >= end) continue;
+      std::memcpy(into.data() + (begin - extent.offset), edge.data + (begin - edge.offset),
+                  end - begin);
+      covered.push_back({begin, end - begin});
+    }
+  }
+
+  enum class State : std::uint8_t { waiting, starting, in_flight };
+  WriteBuffer buffer;
+  State state = State::waiting;
+  std::uint64_t plan_bytes = 0;
+  WritePlan plan;
+  bool planned = false;  ///< the plan is made and its blocks have been read
+  IoBatch io;
+};
+
+/// A part of a request that the device has to serve.
+struct BatchIOManager::Piece {
+  Extent extent;
+  std::uint32_t answer = 0;
+  std::byte* copy_to = nullptr;  ///< null: the answer is a view of what was read
+};
+
+}  // namespace rawcache

@@ -1,0 +1,82 @@
+// Recovery: the work behind recover(). recovery.cc judges the checkpoints, replay.cc finds and
+// replays what the log holds since.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <vector>
+
+#include "cache/checkpoint_io.h"
+#include "cache/index.h"
+#include "cache/recovery.h"
+#include "cache/segment_scan.h"
+#include "format/batch.h"
+#include "format/segment.h"
+
+namespace rawcache {
+
+/// A segment that has been written since the checkpoint.
+struct Life {
+  std::uint32_t segment = 0;
+  std::uint32_t generation = 0;
+  std::uint64_t first_batch = 0;
+  std::uint64_t last_batch = 0;
+  std::uint32_t previous_segment = kNoSegment;
+  bool reopened = false;  ///< what the checkpoint knows of this segment is gone
+  std::optional<FooterTrailer> trailer;
+  std::optional<SegmentScan> scan;
+};
+
+class Recovery {
+ public:
+  Recovery(Disk& disk, const Superblock& superblock, Index& index)
+      : disk_(disk), superblock_(superblock), index_(index) {}
+
+  Result<Recovered> run(bool rebuild);
+
+ private:
+  bool from_checkpoint(int area, bool must_be_contiguous);
+  bool load_table(CheckpointReader& reader);
+  bool load_pages(CheckpointReader& reader);
+  Result<void> from_log_alone();
+
+  Result<void> find_lives();
+  Result<void> add_suspect(std::uint32_t segment);
+  void add_life(std::uint32_t segment, const BatchHeader& header);
+  bool chain_reaches_checkpoint() const;
+  Result<void> scan(Life& life);
+  Result<void> scan_what_is_not_vouched_for();
+  Result<void> replay();
+  void replay_footer(const Life& life, const std::vector<FooterRecord>& records);
+  void replay_scan(const Life& life);
+  bool committed(const ScannedPart& part) const;
+  bool follows(const ScannedPart& part);
+  Result<void> apply(std::uint64_t key_hash, Location location, EntryKind kind);
+  void finish();
+  void note_header(const BatchHeader& header);
+  Life* last_life() { return order_.empty() ? nullptr : &lives_.at(order_.back()); }
+  bool vouched_for(const Life& life) const {
+    return life.trailer && life.trailer->last_batch <= stated_durable_;
+  }
+
+  Disk& disk_;
+  const Superblock& superblock_;
+  Index& index_;
+  Recovered out_;
+  std::vector<std::optional<BatchHeader>> survey_;
+  std::map<std::uint32_t, Life> lives_;
+  std::vector<std::uint32_t> order_;  ///< segments of lives_, oldest first
+  std::set<std::uint32_t> suspects_seen_;
+  std::uint64_t stated_durable_ = 0;
+  /// Parts found whole, by batch: a batch of several parts is committed when it has all of them.
+  std::map<std::uint64_t, std::uint32_t> whole_parts_;
+  std::optional<Error> failure_;
+  std::uint32_t checkpoint_open_ = kNoSegment;
+  std::uint32_t checkpoint_previous_ = kNoSegment;
+  bool rebuilding_ = false;
+  BatchHeader last_part_{};  ///< of a rebuild
+};
+
+}  // namespace rawcache
