@@ -39,6 +39,9 @@ std::span<std::byte> WriteBuffer::reserve(std::uint64_t offset, std::size_t size
     if (at == nullptr && empty()) at = place_oversize(offset, size);
   }
   if (at == nullptr) return {};
+  // Padding must not carry old bytes to another place of the disk. Entries fill what they take:
+  // zeroing that too would cost as much as copying them.
+  if (operations == 0) std::memset(at, 0, size);
   operations_ += std::min(operations, ~operations_);  // saturates
   bytes_ += size;
   return {at, size};
@@ -157,8 +160,6 @@ bool WriteBuffer::overlaps(const Extent& extent) const {
 }
 
 void WriteBuffer::clear() {
-  // What is handed out next must not carry old bytes to another place of the disk, as padding.
-  if (main_.used != 0) std::memset(main_.memory.data(), 0, main_.used);
   main_.used = 0;
   oversize_ = {};
   adopted_.clear();

@@ -39,7 +39,8 @@ class WriteBuffer {
   bool ok() const { return !main_.memory.empty(); }
 
   /// Room for a write of `size` bytes (not 0) at `offset`, counted as `operations` operations (0
-  /// for headers and padding); the caller fills it. The bytes handed out are zero. A write that
+  /// for headers and padding); the caller fills it. Where `operations` is 0
+  /// the bytes handed out are zero, else they are anything and all must be filled. A write that
   /// follows the last reserved one on the disk follows it in memory too, or does not fit; the two
   /// make one PendingWrite. Any other starts at an address congruent to `offset` modulo 4096, so
   /// that whole blocks can go to the device as they are. An empty buffer takes a write of any size
@@ -78,7 +79,7 @@ class WriteBuffer {
   /// Any pending write touches the extent.
   bool overlaps(const Extent& extent) const;
 
-  /// Forgets everything; the memory is kept and zeroed where it was used.
+  /// Forgets everything; the memory is kept.
   void clear();
 
  private:

@@ -64,6 +64,7 @@ LogWriter::Appended LogWriter::append(EntryFields& entry, std::uint64_t replay_f
   if (entry.sequence == 0) entry.sequence = next_sequence_++;
   PendingPart& part = open_->parts.back();
   const Location location{log_.take(size), size_class(exact)};
+  std::ranges::fill(room.last(size - exact), std::byte{0});
   const std::uint64_t checksum = encode_entry(
       room.last(size), entry, {superblock_.id, location.offset, part.place.generation});
   io_.publish();
@@ -85,6 +86,7 @@ std::span<std::byte> LogWriter::begin_part(std::uint64_t entry_size) {
     open_.emplace();
     open_->sequence = next_batch_++;
   }
+  std::ranges::fill(room.first(header_bytes_), std::byte{0});
   log_.take(header_bytes_);
   log_.note_batch(open_->sequence);
   open_->parts.push_back({.segment = log_.open_segment(),

@@ -232,6 +232,14 @@ Result<bool> RawDiskCache::Impl::take_checkpoint(bool closing) {
 
 Result<void> RawDiskCache::Impl::maintain() {
   if (closed_.load(std::memory_order_relaxed)) return std::unexpected(Errc::closed);
+  if (!io_->can_seal()) {
+    const Turn turn(*this);
+    if (!io_->can_seal()) {
+      if (auto completed = complete_in_turn(turn); !completed) {
+        return std::unexpected(completed.error());
+      }
+    }
+  }
   if (checkpoint_due()) {
     MutexLock lock(checkpoint_mutex_);
     // Another call may have taken it while this one waited.
