@@ -44,7 +44,7 @@ bool is_swap(const std::string& device) {
   std::string line;
   std::getline(swaps, line);  // the headings
   while (std::getline(swaps, line)) {
-    struct stat status {};
+    struct stat status{};
     const std::string path = line.substr(0, line.find_first_of(" \t"));
     if (::stat(path.c_str(), &status) != 0 || !S_ISBLK(status.st_mode)) continue;
     const std::string number =

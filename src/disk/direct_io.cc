@@ -28,7 +28,7 @@ struct Alignment {
 /// False if the kernel says that the file cannot do direct I/O.
 bool find_alignment(int fd, Alignment& alignment) {
 #if defined(STATX_DIOALIGN)
-  struct statx extended {};
+  struct statx extended{};
   if (::statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &extended) == 0 &&
       (extended.stx_mask & STATX_DIOALIGN) != 0) {
     alignment.io = extended.stx_dio_offset_align;
@@ -36,7 +36,7 @@ bool find_alignment(int fd, Alignment& alignment) {
     return alignment.io != 0;
   }
 #endif
-  struct stat status {};
+  struct stat status{};
   if (::fstat(fd, &status) == 0 && S_ISBLK(status.st_mode)) {
     alignment.io = alignment.memory = logical_block_bytes(fd);
   }

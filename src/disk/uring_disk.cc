@@ -27,7 +27,7 @@ namespace {
 
 // More requests in flight than this only wait in the device's queue; nor do more bytes help.
 constexpr std::size_t kDepth = 32;
-constexpr std::size_t kBytesInFlight = std::size_t{4} << 20;
+constexpr std::size_t kBytesInFlight = std::size_t{6} << 20;
 static_assert(kDepth <= Ring::kEntries);
 
 constexpr std::size_t kInlineBytes = 16384;  // a single request up to this

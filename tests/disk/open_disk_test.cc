@@ -166,7 +166,7 @@ TEST_F(OpenDisk, AFileHasOneUserAtATimeWhateverNameItComesBy) {
 TEST_F(OpenDisk, ADeviceHasOneUserAtATimeWhateverNameItComesBy) {
   const LoopDevice loop(file_of(4 * kMiB), "");
   if (loop.path().empty()) GTEST_SKIP() << "no loop devices here (losetup needs root)";
-  struct stat status {};
+  struct stat status{};
   ASSERT_EQ(::stat(loop.path().c_str(), &status), 0);
   const std::string node = directory_ / "node";
   ASSERT_EQ(::mknod(node.c_str(), S_IFBLK | 0600, status.st_rdev), 0);
@@ -206,7 +206,7 @@ TEST_F(OpenDisk, ACreatedFileIsPrivateWholeAndZero) {
     ::umask(before);
     ASSERT_TRUE(disk) << disk.error().message();
     EXPECT_EQ((*disk)->info().size_bytes, 8 * kMiB);
-    struct stat status {};
+    struct stat status{};
     ASSERT_EQ(::stat(path.c_str(), &status), 0);
     EXPECT_EQ(status.st_mode & 07777, 0600u);
     EXPECT_EQ(status.st_size, static_cast<off_t>(8 * kMiB));
