@@ -99,10 +99,11 @@ class RawDiskCache {
                      StoreOptions options = {});
   Result<void> store(std::string_view key, std::string_view value, StoreOptions options = {});
 
-  /// Stores into the write buffer. On return ok: readable; durable after the next flush:
-  /// flush_writes, store, remove, close, or automatic when Options::max_operations or
-  /// max_buffer_bytes is reached. Errors: as store; flush_failed: accepted and readable, but a
-  /// flush failed, nothing is lost and the next flush writes it again; buffer_full: not accepted.
+  /// Stores into the write buffer. On return ok: readable; durable after flush_writes, store,
+  /// remove or close. When Options::max_operations or max_buffer_bytes is reached, a flush is
+  /// started and not waited for; the next flush or maintain() completes it.
+  /// Errors: as store; flush_failed: accepted and readable, but a flush failed, nothing is lost and
+  /// the next flush writes it again; buffer_full: not accepted.
   Result<void> store_buffered(std::string_view key, std::span<const std::byte> value,
                               StoreOptions options = {});
   Result<void> store_buffered(std::string_view key, std::string_view value,
@@ -140,7 +141,8 @@ class RawDiskCache {
   /// io_error.
   Result<void> for_each_key(const std::function<bool(const KeyInfo&)>& each);
 
-  /// Does what is due: writes a checkpoint when the log has grown enough. For caches without
+  /// Does what is due: completes a flush that was started, writes a checkpoint when the log has
+  /// grown enough, frees segments ahead of need. For caches without
   /// maintenance_thread. Errors: io_error, sync_failed; harmless, the next call tries again.
   Result<void> maintain();
 
