@@ -80,7 +80,9 @@ class Payload {
   }
 
  private:
-  static constexpr std::size_t kSpan = std::size_t{64} << 20;
+  /// As much memory as the writes that measure the device's limit come from, so that the
+  /// processor's caches serve both alike.
+  static constexpr std::size_t kSpan = kRawWriteBytes * kRawWritesInFlight;
   IoMemory pool_;
 };
 

@@ -45,6 +45,7 @@ std::vector<Group> state_groups(const Stats& s) {
       {"Write buffer",
        {{"pending_writes", s.pending_writes},
         {"in_flight_writes", s.in_flight_writes},
+        {"flushes_in_flight", s.flushes_in_flight},
         {"buffered_bytes", s.buffered_bytes, Unit::bytes},
         {"buffer_bytes_max", s.buffer_bytes_max, Unit::bytes},
         {"buffer_utilisation", s.buffer_utilisation, Unit::share},

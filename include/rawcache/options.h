@@ -62,7 +62,8 @@ struct Options {
 
   /// A flush is due when this many operations are buffered ...
   std::uint32_t max_operations = 32;
-  /// ... or this many bytes. Two buffers of this size are held: one filling, one being written.
+  /// ... or this many bytes. Up to five buffers of this size are held: one filling, the
+  /// others on their way to the device.
   std::uint64_t max_buffer_bytes = 4_MiB;
   /// Memory for reading, bytes; values in callers' hands are leases on it, and as much again may be
   /// taken from the heap when leases hold most of it.

@@ -39,6 +39,7 @@ struct Stats {
   std::uint64_t buffer_memory_bytes = 0;  ///< memory of all write buffers
 
   // Flushes.
+  std::uint64_t flushes_in_flight = 0;  ///< batches closed and not yet durable
   std::uint64_t flushes = 0;         ///< batches made durable
   std::uint64_t flushed_writes = 0;  ///< operations made durable
   std::uint64_t flush_failures = 0;

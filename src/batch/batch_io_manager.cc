@@ -27,15 +27,23 @@ Result<std::unique_ptr<BatchIOManager>> BatchIOManager::create(Disk& disk,
                                                                std::uint64_t read_gap_bytes) {
   std::unique_ptr<BatchIOManager> manager(
       new BatchIOManager(disk, limits, std::move(arena), read_gap_bytes));
-  MutexLock lock(manager->buffer_mutex_);
-  for (std::unique_ptr<Slot>* slot : {&manager->filling_, &manager->spare_}) {
-    *slot = std::make_unique<Slot>(limits);
-    if (!(*slot)->buffer.ok()) {
-      return std::unexpected(Error(
-          Errc::out_of_memory, "write buffer of " + std::to_string(limits.max_bytes) + " bytes"));
-    }
+  auto filling = manager->make_slot(0);
+  auto spare = manager->make_slot(0);
+  for (const auto* slot : {&filling, &spare}) {
+    if (!*slot) return std::unexpected(slot->error());
   }
+  MutexLock lock(manager->buffer_mutex_);
+  manager->filling_ = std::move(*filling);
+  manager->spares_.push_back(std::move(*spare));
   return manager;
+}
+
+Result<std::unique_ptr<BatchIOManager::Slot>> BatchIOManager::make_slot(
+    std::uint64_t more_bytes) const {
+  auto slot = std::make_unique<Slot>(limits_, more_bytes);
+  if (slot->buffer.ok()) return slot;
+  return std::unexpected(Error(Errc::out_of_memory,
+                               "write buffer of " + std::to_string(limits_.max_bytes) + " bytes"));
 }
 
 BatchIOManager::BatchIOManager(Disk& disk, const BatchLimits& limits,
@@ -91,21 +99,33 @@ Result<void> BatchIOManager::write(std::uint64_t offset, std::span<const std::by
       Error(Errc::flush_failed, flushed.error().message(), flushed.error().os_error()));
 }
 
-/// Completes what is under way, then sends off what is buffered.
+/// Closes what is buffered; when all buffers are taken, completes half of them first. Returns the
+/// operations made durable by that.
+Result<std::uint64_t> BatchIOManager::close_filling() {
+  std::uint64_t operations = 0;
+  if (!can_seal()) {
+    const Result<Completed> some = complete(kSealedBuffersMax / 2);
+    if (!some) return std::unexpected(some.error());
+    operations = some->operations;
+  }
+  if (const Result<bool> closed = seal(); !closed) return std::unexpected(closed.error());
+  return operations;
+}
+
 Result<void> BatchIOManager::start_flush() {
-  if (Result<std::uint64_t> earlier = complete(); !earlier) return std::unexpected(earlier.error());
-  if (Result<void> closed = seal(); !closed) return closed;
-  return submit();
+  if (const auto closed = close_filling(); !closed) return std::unexpected(closed.error());
+  const Result<void> submitted = submit();
+  if (!submitted) halt();
+  return submitted;
 }
 
 Result<std::uint64_t> BatchIOManager::flush() {
   MutexLock turn(flush_mutex_);
-  const Result<std::uint64_t> earlier = complete();
+  const Result<std::uint64_t> earlier = close_filling();
   if (!earlier) return earlier;
-  if (Result<void> closed = seal(); !closed) return std::unexpected(closed.error());
-  const Result<std::uint64_t> rest = complete();
-  if (!rest) return rest;
-  return *earlier + *rest;
+  const Result<Completed> rest = complete();
+  if (!rest) return std::unexpected(rest.error());
+  return *earlier + rest->operations;
 }
 
 std::span<std::byte> BatchIOManager::reserve(std::uint64_t offset, std::size_t size,
@@ -149,51 +169,67 @@ void BatchIOManager::patch(std::span<std::byte> at, std::span<const std::byte> b
   std::memcpy(at.data(), bytes.data(), bytes.size());
 }
 
-bool BatchIOManager::flush_due() const {
-  MutexLock lock(buffer_mutex_);
-  return filling_->buffer.flush_due();
-}
-
-bool BatchIOManager::can_seal() const {
-  MutexLock lock(buffer_mutex_);
-  return sealed_.empty() && !recycling_;
-}
-
-Result<void> BatchIOManager::seal() {
-  MutexLock lock(buffer_mutex_);
-  if (filling_->buffer.empty()) return {};
-  if (!sealed_.empty() || recycling_) {
-    return std::unexpected(Error(Errc::buffer_full, "an earlier buffer is not durable yet"));
+bool BatchIOManager::can_seal() {
+  {
+    MutexLock lock(buffer_mutex_);
+    if (sealed_.size() >= kSealedBuffersMax) return false;
+    if (!spares_.empty()) return true;
   }
-  RAWCACHE_ASSERT(spare_ != nullptr);
+  auto another = make_slot(0);
+  if (!another) return false;
+  MutexLock lock(buffer_mutex_);
+  spares_.push_back(std::move(*another));
+  return true;
+}
+
+bool BatchIOManager::has_sealed() const {
+  MutexLock lock(buffer_mutex_);
+  return !sealed_.empty();
+}
+
+Result<bool> BatchIOManager::seal() {
+  const bool possible = can_seal();
+  MutexLock lock(buffer_mutex_);
+  if (filling_->buffer.empty()) return false;
+  if (!possible) {
+    return std::unexpected(Error(Errc::buffer_full, "earlier buffers are not durable yet"));
+  }
   filling_->buffer.reveal_all();
   unpublished_ = {};
-  sealed_.push_back(std::exchange(filling_, std::move(spare_)));
-  return {};
+  sealed_.push_back(std::exchange(filling_, std::move(spares_.back())));
+  spares_.pop_back();
+  update_pending();
+  seals_.fetch_add(1, std::memory_order_relaxed);
+  return true;
+}
+
+std::vector<BatchIOManager::Slot*> BatchIOManager::sealed() const {
+  MutexLock lock(buffer_mutex_);
+  std::vector<Slot*> slots;
+  for (const std::unique_ptr<Slot>& slot : sealed_) slots.push_back(slot.get());
+  return slots;
 }
 
 Result<void> BatchIOManager::submit() {
-  if (const Result<Slot*> started = start_sealed(); !started)
-    return std::unexpected(started.error());
-  return {};
-}
-
-/// Sees to it that what is sealed is under way and returns it; null if nothing is sealed.
-Result<BatchIOManager::Slot*> BatchIOManager::start_sealed() {
-  Slot* slot = nullptr;
-  {
+  const std::vector<Slot*> slots = sealed();
+  for (auto slot = slots.begin(); slot != slots.end(); ++slot) {
+    if ((*slot)->under_way()) continue;
+    // Writes of the same blocks must not pass each other, nor the reading of what they share.
+    const auto overlaps = [&](const Slot* earlier) {
+      return (*slot)->touches(*earlier, alignment_);
+    };
+    if (std::any_of(slots.begin(), slot, overlaps)) break;
+    {
+      MutexLock lock(buffer_mutex_);
+      (*slot)->state = Slot::State::starting;
+    }
+    const Result<void> started = start_writes(**slot);
     MutexLock lock(buffer_mutex_);
-    if (sealed_.empty()) return nullptr;
-    slot = sealed_.front().get();
-    if (slot->under_way()) return slot;
-    slot->state = Slot::State::starting;
+    (*slot)->state = started ? Slot::State::in_flight : Slot::State::waiting;
+    (*slot)->plan_bytes = (*slot)->plan.memory_bytes();
+    if (!started) return started;
   }
-  const Result<void> started = start_writes(*slot);
-  MutexLock lock(buffer_mutex_);
-  slot->state = started ? Slot::State::in_flight : Slot::State::waiting;
-  slot->plan_bytes = slot->plan.memory_bytes();
-  if (!started) return std::unexpected(started.error());
-  return slot;
+  return {};
 }
 
 Result<void> BatchIOManager::start_writes(Slot& slot) {
@@ -214,55 +250,84 @@ Result<void> BatchIOManager::start_writes(Slot& slot) {
     slot.planned = true;
     // Again at every try, because the caller may have changed the bytes in between.
     slot.plan.gather();
+    if (!slot.plan.edge_reads().empty()) edge_writes_.fetch_add(1, std::memory_order_release);
   }
   slot.io = {};
   slot.io.requests = slot.plan.writes();
   return disk_.submit(slot.io);
 }
 
-Result<std::uint64_t> BatchIOManager::complete() {
-  const Result<Slot*> started = start_sealed();
-  if (!started) return std::unexpected(started.error());
-  if (*started == nullptr) return 0;
-  if (Result<void> finished = finish_writes(**started); !finished) {
-    MutexLock lock(buffer_mutex_);
-    (*started)->state = Slot::State::waiting;
-    return std::unexpected(finished.error());
+Result<Completed> BatchIOManager::complete(std::size_t buffers) {
+  Completed completed;
+  while (completed.buffers < buffers) {
+    const Result<void> started = submit();
+    std::vector<Slot*> slots = sealed();
+    if (slots.empty()) break;
+    slots.resize(std::min(slots.size(), buffers - completed.buffers));
+    const auto idle = std::ranges::find_if(slots, [](Slot* slot) { return !slot->under_way(); });
+    slots.erase(idle, slots.end());
+    const Result<void> finished = started ? finish_writes(slots) : started;
+    if (!finished) {
+      halt();
+      return std::unexpected(finished.error());
+    }
+    for (const Slot* slot : slots) completed.operations += slot->buffer.operations();
+    completed.buffers += slots.size();
+    forget(slots.size());
   }
-
-  std::unique_ptr<Slot> durable;
-  {
-    MutexLock lock(buffer_mutex_);
-    durable = std::move(sealed_.front());
-    sealed_.pop_front();
-    recycling_ = true;
-    update_pending();
-  }
-  // No reader can find it any more: readers look and copy under the lock.
-  const std::uint64_t operations = durable->buffer.operations();
-  durable->buffer.clear();
-  durable->plan.clear();
-  durable->planned = false;
-  durable->state = Slot::State::waiting;
-  MutexLock lock(buffer_mutex_);
-  spare_ = std::move(durable);
-  recycling_ = false;
-  return operations;
+  return completed;
 }
 
-Result<void> BatchIOManager::finish_writes(Slot& slot) {
-  disk_.wait(slot.io, slot.io.under_way);
-  for (const IoRequest& request : slot.io.requests) {
-    if (request.os_error != 0) return std::unexpected(failure_of(request));
+Result<void> BatchIOManager::finish_writes(std::span<Slot* const> slots) {
+  for (Slot* slot : slots) {
+    disk_.wait(slot->io, slot->io.under_way);
+    for (const IoRequest& request : slot->io.requests) {
+      if (request.os_error != 0) return std::unexpected(failure_of(request));
+    }
   }
   return disk_.sync();
 }
 
-Result<std::vector<WriteBuffer>> BatchIOManager::take_all(std::uint64_t more_bytes) {
-  auto filling = std::make_unique<Slot>(limits_, more_bytes);
-  auto spare = std::make_unique<Slot>(limits_, more_bytes);
-  if (!filling->buffer.ok() || !spare->buffer.ok()) {
-    return std::unexpected(Error(Errc::out_of_memory, "write buffer"));
+void BatchIOManager::forget(std::size_t buffers) {
+  std::vector<std::unique_ptr<Slot>> durable;
+  {
+    MutexLock lock(buffer_mutex_);
+    for (; buffers > 0; --buffers) {
+      durable.push_back(std::move(sealed_.front()));
+      sealed_.pop_front();
+    }
+    update_pending();
+  }
+  // No reader can find them any more: readers look and copy under the lock.
+  for (std::unique_ptr<Slot>& slot : durable) recycle(std::move(slot));
+}
+
+void BatchIOManager::recycle(std::unique_ptr<Slot> slot) {
+  slot->buffer.clear();
+  slot->plan.clear();
+  slot->planned = false;
+  slot->state = Slot::State::waiting;
+  // One that was made larger than others is not kept.
+  if (slot->buffer.memory_bytes() > limits_.max_bytes + WriteBuffer::kReserveBytes) return;
+  MutexLock lock(buffer_mutex_);
+  spares_.push_back(std::move(slot));
+}
+
+void BatchIOManager::halt() {
+  for (Slot* slot : sealed()) {
+    if (slot->under_way()) disk_.wait(slot->io, slot->io.under_way);
+    MutexLock lock(buffer_mutex_);
+    slot->state = Slot::State::waiting;
+  }
+}
+
+Result<std::vector<WriteBuffer>> BatchIOManager::take_all(std::uint64_t batch_bytes) {
+  const std::uint64_t more_bytes = std::max(batch_bytes, limits_.max_bytes) - limits_.max_bytes;
+  std::vector<std::unique_ptr<Slot>> fresh;
+  for (std::size_t needed = sealed().size() + 2; needed > 0; --needed) {
+    auto slot = make_slot(more_bytes);
+    if (!slot) return std::unexpected(slot.error());
+    fresh.push_back(std::move(*slot));
   }
   std::vector<WriteBuffer> taken;
   MutexLock lock(buffer_mutex_);
@@ -272,28 +337,26 @@ Result<std::vector<WriteBuffer>> BatchIOManager::take_all(std::uint64_t more_byt
   }
   sealed_.clear();
   taken.push_back(std::move(filling_->buffer));
-  filling_ = std::move(filling);
-  spare_ = std::move(spare);
+  filling_ = std::move(fresh.back());
+  fresh.pop_back();
+  spares_ = std::move(fresh);
   unpublished_ = {};
   update_pending();
   return taken;
 }
 
 void BatchIOManager::discard() {
-  MutexLock lock(buffer_mutex_);
-  filling_->buffer.clear();
-  unpublished_ = {};
-  if (!sealed_.empty() && !sealed_.front()->under_way()) {
-    spare_ = std::move(sealed_.front());
-    sealed_.pop_front();
-    spare_->buffer.clear();
-    spare_->plan.clear();
-    spare_->planned = false;
+  {
+    MutexLock lock(buffer_mutex_);
+    RAWCACHE_ASSERT(std::ranges::none_of(sealed_, [](auto& slot) { return slot->under_way(); }));
+    filling_->buffer.clear();
+    unpublished_ = {};
   }
-  update_pending();
+  forget(sealed().size());
 }
 
 void BatchIOManager::update_pending() {
+  flush_due_.store(filling_->buffer.flush_due(), std::memory_order_relaxed);
   pending_.store(!filling_->buffer.empty() || !sealed_.empty(), std::memory_order_release);
 }
 
@@ -310,8 +373,9 @@ BatchIOCounts BatchIOManager::counts() const {
     }
   };
   add(*filling_);
-  if (spare_ != nullptr) add(*spare_);
+  for (const std::unique_ptr<Slot>& slot : spares_) add(*slot);
   for (const std::unique_ptr<Slot>& slot : sealed_) add(*slot);
+  counts.sealed_buffers = static_cast<std::uint32_t>(sealed_.size());
   return counts;
 }
 

@@ -30,22 +30,34 @@ struct BatchIOCounts {
   std::uint32_t pending_operations = 0;    ///< in the filling buffer and in failed ones
   std::uint32_t in_flight_operations = 0;  ///< submitted, not yet known to be durable
   std::uint64_t pending_bytes = 0;         ///< those of pending_operations
+  std::uint32_t sealed_buffers = 0;        ///< not durable yet, under way or not
   std::uint64_t memory_bytes = 0;          ///< of all write buffers
 };
 
+/// Sealed buffers that are not durable yet, at most: so many are on their way to the device while
+/// another one fills. When all are taken half of them are completed at once, under one sync.
+inline constexpr std::size_t kSealedBuffersMax = 4;
+
+/// What one BatchIOManager::complete has made durable.
+struct Completed {
+  std::uint64_t operations = 0;
+  std::size_t buffers = 0;  ///< as many calls of seal()
+};
+
 /// Threads: all functions may be called from any thread. Reads never wait for writes. Of the
-/// writing functions seal, submit, complete and take_all belong together and are for one flusher
-/// at a time (the caller sees to that); write and flush see to it themselves, and do not mix with
-/// the others.
+/// writing functions can_seal, seal, submit, complete, halt, take_all and discard belong together
+/// and are for one flusher at a time (the caller sees to that); write and flush see to it
+/// themselves, and do not mix with the others.
 ///
 /// Life of a write: reserve/write -> (filling) -> seal -> (sealed) -> submit -> (in flight) ->
-/// complete -> durable and forgotten. After a failure of any write or of the sync everything sealed
-/// goes back to (sealed): nothing is lost, and the next submit writes all of it again before the
-/// next sync. Reads see all of it, newest first.
+/// complete -> durable and forgotten. Buffers become durable in the order in which they were
+/// sealed, or together. After a failure of any write or of a sync everything sealed goes back to
+/// (sealed): nothing is lost, and the next submit writes all of it again before the next sync.
+/// Reads see all of it, newest first.
 class BatchIOManager {
  public:
-  /// `disk` must outlive it. One buffer fills while at most one is under way. Gaps that reads
-  /// bridge are at most kReadGapBytesMax whatever is asked for. Errors: out_of_memory.
+  /// `disk` must outlive it. Two buffers are allocated at once, others when they are needed. Gaps
+  /// that reads bridge are at most kReadGapBytesMax whatever is asked for. Errors: out_of_memory.
   static Result<std::unique_ptr<BatchIOManager>> create(Disk& disk, const BatchLimits& limits,
                                                         std::shared_ptr<IoArena> arena,
                                                         std::uint64_t read_gap_bytes);
@@ -57,8 +69,9 @@ class BatchIOManager {
   // The simple way: any byte offsets, any sizes.
 
   /// Buffers a copy of `bytes` at `offset`; if a limit is reached by it, starts a flush without
-  /// waiting for it (but for the one before it). Errors: invalid_io: empty or outside the disk;
-  /// flush_failed: accepted, but this or an earlier flush failed; buffer_full: not accepted.
+  /// waiting for it (but for earlier ones while all buffers are taken). Errors: invalid_io: empty
+  /// or outside the disk; flush_failed: accepted, but this or an earlier flush failed; buffer_full:
+  /// not accepted.
   Result<void> write(std::uint64_t offset, std::span<const std::byte> bytes) EXCLUDES(flush_mutex_);
   /// Makes everything buffered durable: sort, merge, write, one sync (and one more if an earlier
   /// flush was still under way). Returns the operations made durable. Errors: io_error, no_space,
@@ -82,26 +95,34 @@ class BatchIOManager {
   /// Changes bytes that are buffered and not under way (`at` lies in what reserve or adopt took)
   /// while reads may look at them.
   void patch(std::span<std::byte> at, std::span<const std::byte> bytes);
-  bool flush_due() const;
-  /// Whether seal would find a buffer to go on with.
-  bool can_seal() const;
-  /// Closes the filling buffer and goes on with a fresh one. No-op if it is empty.
-  /// Errors: buffer_full while another sealed buffer has not been completed.
-  Result<void> seal();
-  /// Starts the writes of what is sealed and not under way. Blocks that are written only in part
-  /// are read first and written whole. Never waits for writes. Errors: io_error (of those reads),
-  /// out_of_memory, invalid_io (something lies outside the disk).
+  bool flush_due() const { return flush_due_.load(std::memory_order_relaxed); }
+  /// Whether seal has a buffer to go on with (allocates it if need be).
+  bool can_seal();
+  bool has_sealed() const;
+  /// Buffers sealed so far.
+  std::uint64_t seals() const { return seals_.load(std::memory_order_relaxed); }
+  /// Closes the filling buffer and goes on with a fresh one. False: it was empty, nothing changed.
+  /// Errors: buffer_full while can_seal() says no.
+  Result<bool> seal();
+  /// Starts the writes of what is sealed and not under way, but for those that overlap writes under
+  /// way. Blocks that are written only in part are read first and written whole. Never waits for
+  /// writes. Errors: io_error (of those reads), out_of_memory, invalid_io (something lies outside
+  /// the disk).
   Result<void> submit();
-  /// Waits for the writes under way (and starts those that submit has not), syncs once, forgets
-  /// them. Returns the operations made durable; 0 without a sync if nothing was sealed. Errors:
-  /// io_error, no_space, sync_failed, and those of submit.
-  Result<std::uint64_t> complete();
-  /// Gives up everything buffered, sealed (none may be under way) and filling, after failures;
+  /// Waits for the writes of the `buffers` oldest sealed buffers (starting those that submit has
+  /// not), syncs, forgets them; without a sync if nothing was sealed. Errors: io_error, no_space,
+  /// sync_failed, and those of submit; then nothing is under way any more and everything sealed
+  /// will be written again.
+  Result<Completed> complete(std::size_t buffers = kSealedBuffersMax);
+  /// Waits for what is under way; none of it counts as written.
+  void halt();
+  /// Gives up everything buffered, sealed (after halt or a failed complete) and filling;
   /// returns it, oldest first, so that the caller can place its content elsewhere. Nothing of it is
-  /// read or written any more. The buffers that follow have room for `more_bytes` beyond the
-  /// limits. Error: out_of_memory, then nothing has changed.
-  Result<std::vector<WriteBuffer>> take_all(std::uint64_t more_bytes = 0);
-  /// Drops everything that is not under way, durable or not.
+  /// read or written any more. As many buffers as may be needed for that follow, with room for
+  /// `batch_bytes` if that is more than the limits have. Error: out_of_memory, then nothing has
+  /// changed.
+  Result<std::vector<WriteBuffer>> take_all(std::uint64_t batch_bytes = 0);
+  /// Drops everything, durable or not. Nothing may be under way.
   void discard();
 
   /// One answer per extent, in order. Pending bytes are served from memory, the rest in merged
@@ -124,15 +145,24 @@ class BatchIOManager {
                  std::uint64_t read_gap_bytes);
 
   Accepted accept(std::uint64_t offset, std::span<const std::byte> bytes);
+  Result<std::uint64_t> close_filling() REQUIRES(flush_mutex_);
   Result<void> start_flush() REQUIRES(flush_mutex_);
   std::span<std::byte> reserve_and_hide(std::uint64_t offset, std::size_t size,
                                         std::uint32_t operations, bool hide)
       REQUIRES(buffer_mutex_);
-  Result<Slot*> start_sealed();
+  Result<std::unique_ptr<Slot>> make_slot(std::uint64_t more_bytes) const;
+  /// Flushers only: the sealed buffers, oldest first. They change in the flusher's hands alone.
+  std::vector<Slot*> sealed() const;
   Result<void> start_writes(Slot& slot);
-  Result<void> finish_writes(Slot& slot);
+  Result<void> finish_writes(std::span<Slot* const> slots);
+  void forget(std::size_t buffers);
+  void recycle(std::unique_ptr<Slot> slot);
   void update_pending() REQUIRES(buffer_mutex_);
 
+  template <typename Read>
+  auto read_stable(const Read& read_once);
+  ReadAnswer read_once(const Extent& extent, Whole whole);
+  std::vector<ReadAnswer> read_once(std::span<const Extent> extents, Whole whole);
   Result<Extent> inside_disk(const Extent& extent) const;
   Extent widened(const Extent& extent) const;
   bool is_pending(const Extent& extent) const REQUIRES(buffer_mutex_);
@@ -155,12 +185,14 @@ class BatchIOManager {
                        ///< buffer_mutex_
   mutable Mutex buffer_mutex_;
   std::unique_ptr<Slot> filling_ GUARDED_BY(buffer_mutex_);
-  std::unique_ptr<Slot> spare_ GUARDED_BY(buffer_mutex_);  ///< null while another slot is sealed
+  std::vector<std::unique_ptr<Slot>> spares_ GUARDED_BY(buffer_mutex_);
   std::deque<std::unique_ptr<Slot>> sealed_ GUARDED_BY(buffer_mutex_);
-  bool recycling_ GUARDED_BY(buffer_mutex_) = false;  ///< the next spare is being cleared
   Extent unpublished_ GUARDED_BY(buffer_mutex_);
+  std::atomic<std::uint64_t> seals_{0};
+  std::atomic<std::uint64_t> edge_writes_{0};  ///< buffers with partly written blocks, started
   /// Something is buffered. Lets reads of a cache that does not write pass without the lock.
   std::atomic<bool> pending_{false};
+  std::atomic<bool> flush_due_{false};  ///< of the filling buffer
 };
 
 }  // namespace rawcache

@@ -13,6 +13,10 @@
 namespace rawcache {
 namespace {
 
+/// Partly written blocks that start while the same read is under way, again and again, are not
+/// waited for for ever.
+constexpr int kRereadsMax = 100;
+
 void fail(ReadAnswer& answer, Error error) {
   answer.bytes = std::unexpected(std::move(error));
   answer.lease.reset();
@@ -47,7 +51,30 @@ bool BatchIOManager::is_pending(const Extent& extent) const {
          });
 }
 
+// A block that is written only in part is undefined on the device from the moment that its write
+// starts. Reads that were under way then are done again.
+template <typename Read>
+auto BatchIOManager::read_stable(const Read& read_once) {
+  std::uint64_t seen = edge_writes_.load(std::memory_order_acquire);
+  auto answers = read_once();
+  for (int again = 0; again < kRereadsMax; ++again) {
+    const std::uint64_t now = edge_writes_.load(std::memory_order_acquire);
+    if (now == seen) break;
+    seen = now;
+    answers = read_once();
+  }
+  return answers;
+}
+
 ReadAnswer BatchIOManager::read(const Extent& extent, Whole whole) {
+  return read_stable([&] { return read_once(extent, whole); });
+}
+
+std::vector<ReadAnswer> BatchIOManager::read(std::span<const Extent> extents, Whole whole) {
+  return read_stable([&] { return read_once(extents, whole); });
+}
+
+ReadAnswer BatchIOManager::read_once(const Extent& extent, Whole whole) {
   ReadAnswer answer;
   const Result<Extent> inside = inside_disk(extent);
   if (!inside) {
@@ -69,10 +96,10 @@ ReadAnswer BatchIOManager::read(const Extent& extent, Whole whole) {
   return answer;
 }
 
-std::vector<ReadAnswer> BatchIOManager::read(std::span<const Extent> extents, Whole whole) {
+std::vector<ReadAnswer> BatchIOManager::read_once(std::span<const Extent> extents, Whole whole) {
   std::vector<ReadAnswer> answers(extents.size());
   if (extents.size() == 1) {
-    answers[0] = read(extents[0], whole);
+    answers[0] = read_once(extents[0], whole);
     return answers;
   }
   std::vector<Piece> pieces;

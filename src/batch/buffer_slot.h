@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "base/math.h"
 #include "batch/batch_io_manager.h"
 #include "batch/write_buffer.h"
 #include "batch/write_plan.h"
@@ -44,6 +45,20 @@ struct BatchIOManager::Slot {
                   end - begin);
       covered.push_back({begin, end - begin});
     }
+  }
+
+  /// Some block is written by both.
+  bool touches(const Slot& other, std::uint32_t io_alignment) const {
+    const Extent mine = blocks_of(buffer.bounds(), io_alignment);
+    const Extent others = blocks_of(other.buffer.bounds(), io_alignment);
+    if (mine.end() <= others.offset || others.end() <= mine.offset) return false;
+    return std::ranges::any_of(buffer.writes(), [&](const PendingWrite& write) {
+      return other.buffer.overlaps(blocks_of({write.offset, write.bytes.size()}, io_alignment));
+    });
+  }
+  static Extent blocks_of(const Extent& extent, std::uint32_t io_alignment) {
+    const std::uint64_t begin = round_down(extent.offset, io_alignment);
+    return {begin, round_up(extent.end(), io_alignment) - begin};
   }
 
   enum class State : std::uint8_t { waiting, starting, in_flight };

@@ -76,6 +76,8 @@ class WriteBuffer {
   std::size_t read(std::uint64_t offset, std::span<std::byte> into) const;
   /// The same, but appends the covered ranges to `covered`, in any order, overlaps possible.
   void read(std::uint64_t offset, std::span<std::byte> into, std::vector<Extent>& covered) const;
+  /// From the lowest to the highest byte pending; size 0 if none is.
+  Extent bounds() const { return bounds_; }
   /// Any pending write touches the extent.
   bool overlaps(const Extent& extent) const;
 

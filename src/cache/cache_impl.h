@@ -76,6 +76,7 @@ class RawDiskCache::Impl {
 
   // open.cc
   Result<void> start();
+  Result<void> erase_headers(const std::vector<std::uint64_t>& offsets);
   void adopt(Recovered recovered) REQUIRES(checkpoint_mutex_);
 
   // store.cc
@@ -105,10 +106,13 @@ class RawDiskCache::Impl {
     bool had_ = false;
   };
   enum class Wait : bool { no, yes };
-  /// With the turn: completes what is under way, seals and submits the open batch, and with
-  /// Wait::yes completes that too. Returns the operations made durable.
+  /// With the turn: seals and submits the open batch, and with Wait::yes completes everything that
+  /// is under way; else only as much as it takes to have a buffer. Returns the operations made
+  /// durable.
   Result<std::uint64_t> flush_in_turn(const Turn& turn, Wait wait);
-  Result<std::uint64_t> complete_in_turn(const Turn& turn);
+  /// Completes the oldest buffers that are under way. Returns the operations made durable.
+  Result<std::uint64_t> complete_in_turn(const Turn& turn, std::size_t buffers);
+  void fail_in_turn(const Turn& turn, const Error& error);
   bool relocate(const Error& error);
   void feed_relocation();
 

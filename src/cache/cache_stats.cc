@@ -54,6 +54,7 @@ void RawDiskCache::Impl::add_content(Stats& s) const {
   const BatchIOCounts io = io_ ? io_->counts() : io_at_close_;
   s.pending_writes = io.pending_operations;
   s.in_flight_writes = io.in_flight_operations;
+  s.flushes_in_flight = io.sealed_buffers;
   s.buffered_bytes = io.pending_bytes;
   s.buffer_bytes_max = options_.max_buffer_bytes;
   s.buffer_utilisation = ratio(double(s.buffered_bytes), double(s.buffer_bytes_max));

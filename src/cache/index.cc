@@ -137,7 +137,9 @@ bool Index::grow(Page& page, std::uint32_t lines) {
   const std::size_t bytes = std::size_t{lines} * kLineSlots * sizeof(std::uint64_t);
   if (posix_memalign(&memory, 64, bytes) != 0) return false;
   std::memset(memory, 0, bytes);
-  Page grown{static_cast<std::uint64_t*>(memory), lines, 0};
+  Page grown;
+  grown.slots = static_cast<std::uint64_t*>(memory);
+  grown.lines = lines;
   for (std::size_t i = 0; i < std::size_t{page.lines} * kLineSlots; ++i) {
     if (page.slots[i] != 0) insert(grown, page.slots[i]);
   }
@@ -148,7 +150,9 @@ bool Index::grow(Page& page, std::uint32_t lines) {
                           std::memory_order_relaxed);
     std::free(page.slots);
   }
-  page = grown;
+  page.slots = grown.slots.load();
+  page.lines = lines;
+  page.used = grown.used;
   return true;
 }
 
@@ -205,9 +209,12 @@ std::optional<Location> Index::find(std::uint64_t hash) const {
 }
 
 void Index::prefetch(std::uint64_t hash) const {
-  // The page header is read without the lock: a stale pointer only prefetches in vain.
-  const std::uint32_t number = page_of(hash);
-  __builtin_prefetch(&pages_[number]);
+  // A page that changes meanwhile is prefetched in vain, no more.
+  const Page& page = pages_[page_of(hash)];
+  const std::uint64_t* const slots = page.slots.load(std::memory_order_relaxed);
+  const std::uint32_t lines = page.lines.load(std::memory_order_relaxed);
+  if (lines == 0) return;
+  __builtin_prefetch(slots + std::size_t{home_line(tag_of(hash), lines)} * kLineSlots);
 }
 
 Result<std::optional<Location>> Index::put(std::uint64_t hash, Location location) {

@@ -88,8 +88,10 @@ class Index {
   static constexpr std::size_t kStripes = 256;
 
   struct Page {
-    std::uint64_t* slots = nullptr;  ///< lines * kLineSlots, 64-byte aligned; 0 is an empty slot
-    std::uint32_t lines = 0;
+    /// lines * kLineSlots, 64-byte aligned; 0 is an empty slot. prefetch reads these two without
+    /// the lock.
+    std::atomic<std::uint64_t*> slots = nullptr;
+    std::atomic<std::uint32_t> lines = 0;
     std::uint32_t used = 0;
   };
   /// A slot within a page.

@@ -151,6 +151,7 @@ void LogWriter::write_headers(PendingBatch& batch) {
     header.generation = part.place.generation;
     header.time = batch.time;
     header.previous_segment = part.previous_segment;
+    header.since_previous = batch.since_previous;
     header.digest = part.digest;
     std::array<std::byte, sizeof(BatchHeader)> bytes;
     encode_batch_header(bytes, header, part.place);
@@ -164,21 +165,33 @@ Result<void> LogWriter::seal(std::int64_t now) {
   if (open_) {
     close_part();
     open_->time = static_cast<std::uint32_t>(now);
+    open_->since_previous = static_cast<std::uint32_t>(open_->sequence - previous_batch_);
     write_headers(*open_);
-    sealed_.push_back(std::move(*open_));
+  }
+  const Result<bool> closed = io_.seal();
+  if (!closed) return std::unexpected(closed.error());
+  if (!*closed) return {};
+  // A buffer may hold nothing but a footer; it is counted like the others.
+  PendingBatch& batch = sealed_.emplace_back();
+  batch.sequence = next_batch_;
+  if (open_) {
+    batch = std::move(*open_);
+    previous_batch_ = batch.sequence;
     open_.reset();
   }
-  return io_.seal();
+  return {};
 }
 
-void LogWriter::sealed_durable() {
-  for (PendingBatch& batch : sealed_) {
-    durable_through_ = batch.sequence;
+void LogWriter::sealed_durable(std::size_t buffers) {
+  RAWCACHE_ASSERT(buffers <= sealed_.size());
+  for (; buffers > 0; --buffers) {
+    PendingBatch& batch = sealed_.front();
+    if (!batch.parts.empty()) durable_through_ = batch.sequence;
     for (DirectWrite* write : batch.direct) {
       write->state.store(DirectWrite::State::durable, std::memory_order_release);
     }
+    sealed_.pop_front();
   }
-  sealed_.clear();
   std::erase_if(footers_, [&](const PendingFooter& footer) {
     return footer.sealed.trailer.last_batch <= durable_through_;
   });
@@ -194,6 +207,7 @@ void LogWriter::resume(std::uint64_t next_batch, std::uint64_t next_sequence,
   next_batch_ = next_batch;
   next_sequence_ = next_sequence;
   durable_through_ = durable_through;
+  previous_batch_ = durable_through;
 }
 
 // --- Failure ---
@@ -288,15 +302,18 @@ EntryWalker LogWriter::walker_of(const PendingPart& part) const {
   return {{part.memory, part.bytes}, header, part.place, superblock_.entry_alignment};
 }
 
-std::uint64_t LogWriter::volatile_bytes() const {
-  std::uint64_t bytes = 0;
-  const auto add = [&](const PendingBatch& batch) {
-    for (const PendingPart& part : batch.parts)
+std::uint64_t LogWriter::largest_batch_bytes() const {
+  std::uint64_t largest = 0;
+  const auto consider = [&](const PendingBatch& batch) {
+    std::uint64_t bytes = 0;
+    for (const PendingPart& part : batch.parts) {
       bytes += round_up(part.bytes, superblock_.block_bytes);
+    }
+    largest = std::max(largest, bytes);
   };
-  for (const PendingBatch& batch : sealed_) add(batch);
-  if (open_) add(*open_);
-  return bytes;
+  for (const PendingBatch& batch : sealed_) consider(batch);
+  if (open_) consider(*open_);
+  return largest;
 }
 
 std::uint64_t LogWriter::segments_to_relocate() const {
@@ -333,13 +350,14 @@ bool LogWriter::relocate(std::uint64_t replay_from, std::int64_t now) {
   const std::uint64_t first_volatile = first_volatile_batch();
   // Elsewhere the same entries may need more headers and padding. `memory` is what the old batches'
   // bytes live in.
-  const auto memory = io_.take_all(volatile_bytes() + kRelocationRoomBytes);
+  const auto memory = io_.take_all(largest_batch_bytes() + kRelocationRoomBytes);
   if (!memory) return false;
   std::deque<PendingBatch> batches = std::exchange(sealed_, {});
   const bool last_is_open = open_.has_value();
   if (open_) batches.push_back(std::move(*open_));
   open_.reset();
   footers_.clear();
+  previous_batch_ = durable_through_;
   ++disturbances_;
 
   const std::uint32_t next = *log_.usable_free(replay_from);
@@ -392,6 +410,7 @@ void LogWriter::discard() {
   sealed_.clear();
   open_.reset();
   footers_.clear();
+  previous_batch_ = durable_through_;
   ++next_batch_;
   ++disturbances_;
 }

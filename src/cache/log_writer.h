@@ -47,6 +47,7 @@ struct PendingPart {
 struct PendingBatch {
   std::uint64_t sequence = 0;
   std::uint32_t time = 0;
+  std::uint32_t since_previous = 0;  ///< sequence - that of the batch before it in the log
   std::vector<PendingPart> parts;
   std::vector<DirectWrite*> direct;
 };
@@ -78,14 +79,15 @@ class LogWriter {
   void withdraw_last(Location location);
 
   /// Closes the open batch, if there is one, and hands its buffer to the BatchIOManager.
-  /// Error: buffer_full while an earlier batch is sealed and not durable.
+  /// Error: buffer_full while the BatchIOManager has no buffer to go on with.
   Result<void> seal(std::int64_t now);
   bool has_sealed() const { return !sealed_.empty(); }
   bool has_open_batch() const { return open_.has_value(); }
 
-  /// The sealed batches have become durable.
-  void sealed_durable();
-  /// They have not: withdraws every direct write, sealed or in the open batch, with this error.
+  /// The `buffers` oldest sealed ones have become durable.
+  void sealed_durable(std::size_t buffers);
+  /// They have not, and none is under way: withdraws every direct write, sealed or in the open
+  /// batch, with this error.
   void fail(const Error& error);
   /// Places everything that is not durable in a fresh segment and encodes it anew. False if no
   /// segment is usable. Sequences of entries stay. Afterwards there may be sealed batches again.
@@ -126,7 +128,7 @@ class LogWriter {
   void drop_record(std::uint64_t offset);
   void append_again(const PendingBatch& batch, std::uint64_t replay_from);
   EntryWalker walker_of(const PendingPart& part) const;
-  std::uint64_t volatile_bytes() const;
+  std::uint64_t largest_batch_bytes() const;
 
   const Superblock& superblock_;
   const std::uint64_t header_bytes_;  ///< of a batch, up to where its first entry begins
@@ -140,6 +142,7 @@ class LogWriter {
   std::uint64_t next_batch_ = 1;
   std::uint64_t next_sequence_ = 1;
   std::uint64_t durable_through_ = 0;
+  std::uint64_t previous_batch_ = 0;  ///< sequence of the last one closed
   std::uint64_t disturbances_ = 0;
   std::uint64_t withdrawn_ = 0;
 };

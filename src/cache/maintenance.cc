@@ -232,12 +232,10 @@ Result<bool> RawDiskCache::Impl::take_checkpoint(bool closing) {
 
 Result<void> RawDiskCache::Impl::maintain() {
   if (closed_.load(std::memory_order_relaxed)) return std::unexpected(Errc::closed);
-  if (!io_->can_seal()) {
+  if (io_->has_sealed()) {
     const Turn turn(*this);
-    if (!io_->can_seal()) {
-      if (auto completed = complete_in_turn(turn); !completed) {
-        return std::unexpected(completed.error());
-      }
+    if (auto completed = complete_in_turn(turn, kSealedBuffersMax); !completed) {
+      return std::unexpected(completed.error());
     }
   }
   if (checkpoint_due()) {
@@ -262,7 +260,7 @@ Result<void> RawDiskCache::Impl::clear() {
   const Turn turn(*this);
   // Nothing may be under way to segments that are about to be free. How it ends does not matter.
   if (auto settled = settle_superblock(); !settled) return settled;
-  if (!io_->can_seal()) (void)complete_in_turn(turn);
+  (void)complete_in_turn(turn, kSealedBuffersMax);
   // From here until it is known how the write ended nothing may become durable.
   superblock_uncertain_ = true;
   MutexLock log_lock(log_mutex_);

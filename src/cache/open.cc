@@ -115,9 +115,10 @@ RawDiskCache::Impl::Impl(std::unique_ptr<Disk> disk, const Options& options,
     : options_(options),
       disk_(std::move(disk)),
       superblock_(loaded.superblock),
-      spare_segments_(std::min<std::uint64_t>(
-          2 + divide_up(4 * options.max_buffer_bytes, superblock_.segment_bytes),
-          superblock_.segments / kSpareShare)),
+      spare_segments_(
+          std::min<std::uint64_t>(2 + divide_up((kSealedBuffersMax + 2) * options.max_buffer_bytes,
+                                                superblock_.segment_bytes),
+                                  superblock_.segments / kSpareShare)),
       policy_(make_fifo_policy()),
       opened_ns_(monotonic_ns()),
       written_(loaded),
@@ -146,6 +147,7 @@ Result<void> RawDiskCache::Impl::start() {
                   ": blocks that recovery needs cannot be read; accept_unreadable goes on"));
   }
   const bool clean = recovered->clean;
+  if (auto erased = erase_headers(recovered->cut_off); !erased) return erased;
   recovery_counts_ = recovered->counts;
   recovery_counts_.read_bytes = disk_->counters().read_bytes - disk_counters_at_open_.read_bytes;
   {
@@ -164,6 +166,15 @@ Result<void> RawDiskCache::Impl::start() {
   started_ = true;
   recovery_ns_ = monotonic_ns() - opened_ns_;
   if (options_.maintenance_thread) maintenance_ = std::thread([this] { run_maintenance(); });
+  return {};
+}
+
+// Made durable by the checkpoints that follow.
+Result<void> RawDiskCache::Impl::erase_headers(const std::vector<std::uint64_t>& offsets) {
+  const std::vector<std::byte> zeros(superblock_.block_bytes);
+  for (const std::uint64_t offset : offsets) {
+    if (auto erased = disk_->write(offset, zeros); !erased) return erased;
+  }
   return {};
 }
 

@@ -61,7 +61,7 @@ bool Recovery::from_checkpoint(int area, bool must_be_contiguous) {
   lives_.clear();
   order_.clear();
   suspects_seen_.clear();
-  whole_parts_.clear();
+  batches_.clear();
   const RecoveryCounts counts = out_.counts;
   out_ = {};
   out_.counts = counts;

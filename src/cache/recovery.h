@@ -32,6 +32,9 @@ struct Recovered {
   std::uint32_t previous_segment = kNoSegment;
   std::uint64_t open_position = 0;
   std::vector<FooterRecord> open_records;
+  /// Disk offsets of the headers of parts that do not count because a crash cut their batch, or one
+  /// before it, off. To be erased before the log goes on, or a later recovery might believe them.
+  std::vector<std::uint64_t> cut_off;
 
   std::uint64_t next_batch = 1;
   std::uint64_t next_sequence = 1;

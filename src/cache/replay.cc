@@ -135,7 +135,10 @@ Result<void> Recovery::scan(Life& life) {
   for (const ScannedPart& part : scanned->parts) {
     note_header(part.header);
     life.last_batch = std::max(life.last_batch, part.header.sequence);
-    if (part.complete) ++whole_parts_[part.header.sequence];
+    Batch& batch = batches_[part.header.sequence];
+    batch.parts = part.header.parts;
+    batch.since_previous = part.header.since_previous;
+    if (part.complete) ++batch.whole_parts;
     for (const ScannedEntry& entry : part.entries) {
       out_.next_sequence = std::max(out_.next_sequence, entry.sequence + 1);
     }
@@ -157,6 +160,7 @@ Result<void> Recovery::scan_what_is_not_vouched_for() {
     if (segment != order_.rbegin() && vouched_for(life) && !rebuilding_) continue;
     if (auto scanned = scan(life); !scanned) return scanned;
   }
+  judge_batches();
   return {};
 }
 
@@ -170,10 +174,33 @@ Result<void> Recovery::apply(std::uint64_t key_hash, Location location, EntryKin
   return {};
 }
 
+// Several batches may have been under way at once. Beyond those known to be durable the log ends
+// where the first one is missing or cut off, so that what survives is always a prefix of the calls.
+// What a batch passes over has been given up and placed elsewhere: in that batch or after it.
+void Recovery::judge_batches() {
+  counted_.clear();
+  given_up_.clear();
+  for (const auto& [sequence, batch] : batches_) {
+    const std::uint64_t since = std::min<std::uint64_t>(batch.since_previous, sequence);
+    const std::uint64_t previous = sequence - since;
+    for (auto passed = batches_.upper_bound(previous);
+         passed != batches_.end() && passed->first < sequence; ++passed) {
+      given_up_.insert(passed->first);
+    }
+  }
+  for (const auto& [sequence, batch] : batches_) {
+    if (sequence <= stated_durable_ || batch.whole_parts != batch.parts) continue;
+    const std::uint64_t since = std::min<std::uint64_t>(batch.since_previous, sequence);
+    const std::uint64_t previous = sequence - since;
+    const bool follows = previous <= stated_durable_ || counted_.contains(previous);
+    if (follows && !given_up_.contains(sequence)) counted_.insert(sequence);
+  }
+}
+
 bool Recovery::committed(const ScannedPart& part) const {
-  if (part.header.sequence <= stated_durable_) return true;
-  const auto whole = whole_parts_.find(part.header.sequence);
-  return whole != whole_parts_.end() && whole->second == part.header.parts;
+  const std::uint64_t sequence = part.header.sequence;
+  if (given_up_.contains(sequence)) return false;
+  return sequence <= stated_durable_ || counted_.contains(sequence);
 }
 
 Result<void> Recovery::replay() {
@@ -189,6 +216,7 @@ Result<void> Recovery::replay() {
         continue;
       }
       if (auto scanned = scan(life); !scanned) return scanned;
+      judge_batches();
     }
     replay_scan(life);
     if (failure_) return std::unexpected(*failure_);
@@ -215,7 +243,10 @@ void Recovery::replay_scan(const Life& life) {
   const bool last = life.segment == order_.back();
   const std::uint64_t start = segment_offset(superblock_, life.segment);
   for (const ScannedPart& part : life.scan->parts) {
-    if (!committed(part)) continue;
+    if (!committed(part)) {
+      out_.cut_off.push_back(part.offset);
+      continue;
+    }
     if (rebuilding_ && !follows(part)) index_.clear();  // something newer than it may be missing
     if (last) out_.open_position = part.end(superblock_.block_bytes) - start;
     if (part.header.sequence < superblock_.dead_below_batch) continue;
@@ -251,8 +282,9 @@ void Recovery::replay_scan(const Life& life) {
 bool Recovery::follows(const ScannedPart& part) {
   const bool next_part =
       part.header.sequence == last_part_.sequence && part.header.part == last_part_.part + 1;
-  const bool next_batch = part.header.sequence == last_part_.sequence + 1 &&
-                          last_part_.part + 1 == last_part_.parts && part.header.part == 0;
+  const bool next_batch =
+      part.header.sequence == last_part_.sequence + part.header.since_previous &&
+      last_part_.part + 1 == last_part_.parts && part.header.part == 0;
   last_part_ = part.header;
   return part.complete && (next_part || next_batch);
 }
@@ -267,7 +299,7 @@ Result<void> Recovery::from_log_alone() {
   out_.next_batch = superblock_.dead_below_batch;
   out_.next_sequence = superblock_.dead_below_sequence;
   out_.time_high = superblock_.time_high;
-  whole_parts_.clear();
+  batches_.clear();
   stated_durable_ = 0;
   rebuilding_ = true;
   std::optional<std::uint32_t> newest;

@@ -51,6 +51,7 @@ class Recovery {
   Result<void> replay();
   void replay_footer(const Life& life, const std::vector<FooterRecord>& records);
   void replay_scan(const Life& life);
+  void judge_batches();
   bool committed(const ScannedPart& part) const;
   bool follows(const ScannedPart& part);
   Result<void> apply(std::uint64_t key_hash, Location location, EntryKind kind);
@@ -70,8 +71,15 @@ class Recovery {
   std::vector<std::uint32_t> order_;  ///< segments of lives_, oldest first
   std::set<std::uint32_t> suspects_seen_;
   std::uint64_t stated_durable_ = 0;
-  /// Parts found whole, by batch: a batch of several parts is committed when it has all of them.
-  std::map<std::uint64_t, std::uint32_t> whole_parts_;
+  /// A batch of which parts have been found whole; it is so when it has all of them.
+  struct Batch {
+    std::uint32_t whole_parts = 0;
+    std::uint32_t parts = 0;
+    std::uint32_t since_previous = 0;
+  };
+  std::map<std::uint64_t, Batch> batches_;  ///< by sequence
+  std::set<std::uint64_t> given_up_;        ///< their sequences
+  std::set<std::uint64_t> counted_;         ///< committed, beyond stated_durable_
   std::optional<Error> failure_;
   std::uint32_t checkpoint_open_ = kNoSegment;
   std::uint32_t checkpoint_previous_ = kNoSegment;

@@ -85,11 +85,13 @@ Result<void> RawDiskCache::Impl::write(const WriteCall& call) {
   } else if (sampled()) {
     timer.emplace(counters_.store_buffered_latency);
   }
+  const std::uint64_t key_hash = hash_key(call.key, superblock_.id);
+  index_->prefetch(key_hash);  // the value is hashed meanwhile
   EntryFields entry{.kind = call.kind,
                     .sequence = 0,
                     .expires_at = call.kind == EntryKind::value ? expiry(call.ttl, now()) : 0,
                     .key = call.key,
-                    .key_hash = hash_key(call.key, superblock_.id),
+                    .key_hash = key_hash,
                     .value = call.value,
                     .value_hash = hash_value(call.value)};
   (call.durable ? counters_.stores : counters_.buffered_stores).add();
@@ -187,9 +189,9 @@ Result<void> RawDiskCache::Impl::publish(const EntryFields& entry, Location loca
 // --- Flushing ---
 
 Result<void> RawDiskCache::Impl::make_buffer_room() {
+  const std::uint64_t seals = io_->seals();
   const Turn turn(*this);
-  // Whoever had the turn before may have done it.
-  if (io_->can_seal() && io_->counts().pending_bytes == 0) return {};
+  if (io_->seals() != seals) return {};  // whoever had the turn before has done it
   const auto flushed = flush_in_turn(turn, Wait::no);
   if (flushed) return {};
   return std::unexpected(
@@ -235,67 +237,68 @@ void RawDiskCache::Impl::feed_relocation() {
   }
 }
 
+/// Nothing that is under way may be changed, so that is waited for.
+void RawDiskCache::Impl::fail_in_turn(const Turn&, const Error& error) {
+  io_->halt();
+  counters_.flush_failures.add();
+  MutexLock lock(log_mutex_);
+  writer_->fail(error);
+}
+
 Result<std::uint64_t> RawDiskCache::Impl::flush_in_turn(const Turn& turn, Wait wait) {
   if (auto settled = settle_superblock(); !settled) {
-    counters_.flush_failures.add();
-    MutexLock lock(log_mutex_);
-    writer_->fail(settled.error());
+    fail_in_turn(turn, settled.error());
     return std::unexpected(settled.error());
   }
   std::uint64_t operations = 0;
   if (!io_->can_seal()) {
-    auto completed = complete_in_turn(turn);
+    auto completed = complete_in_turn(turn, kSealedBuffersMax / 2);
     if (!completed) return completed;
     operations += *completed;
   }
+  Result<void> sealed;
   {
     MutexLock lock(log_mutex_);
-    if (auto sealed = writer_->seal(now()); !sealed) {
-      writer_->fail(sealed.error());
-      return std::unexpected(sealed.error());
-    }
+    sealed = writer_->seal(now());
+  }
+  if (!sealed) {
+    fail_in_turn(turn, sealed.error());
+    return std::unexpected(sealed.error());
   }
   if (auto submitted = io_->submit(); !submitted || wait == Wait::yes) {
-    auto completed = complete_in_turn(turn);
+    auto completed = complete_in_turn(turn, kSealedBuffersMax);
     if (!completed) return completed;
     operations += *completed;
   }
   return operations;
 }
 
-Result<std::uint64_t> RawDiskCache::Impl::complete_in_turn(const Turn&) {
+Result<std::uint64_t> RawDiskCache::Impl::complete_in_turn(const Turn& turn, std::size_t buffers) {
   const std::uint64_t start = monotonic_ns();
-  const auto attempt = [&]() -> Result<std::uint64_t> {
-    // After a failure everything is written again; what is under way stays so.
-    if (auto submitted = io_->submit(); !submitted) return std::unexpected(submitted.error());
-    return io_->complete();
-  };
-  Result<std::uint64_t> completed = attempt();
+  Result<Completed> completed = io_->complete(buffers);
   if (!completed) {
-    counters_.flush_failures.add();
-    {
-      MutexLock lock(log_mutex_);
-      writer_->fail(completed.error());
-    }
+    fail_in_turn(turn, completed.error());
     ++failures_in_a_row_;
     // The same place has failed twice (four, eight ... times): try another one.
     const bool again = std::has_single_bit(failures_in_a_row_) ||
                        segments_missing_.load(std::memory_order_relaxed) > 0;
-    if (failures_in_a_row_ < 2 || !again) return completed;
-    if (!relocate(completed.error())) return completed;
-    if (completed = attempt(); !completed) return completed;
+    if (failures_in_a_row_ < 2 || !again || !relocate(completed.error())) {
+      return std::unexpected(completed.error());
+    }
+    completed = io_->complete();
+    if (!completed) return std::unexpected(completed.error());
   }
   failures_in_a_row_ = 0;
   {
     MutexLock lock(log_mutex_);
-    writer_->sealed_durable();
+    writer_->sealed_durable(completed->buffers);
   }
-  if (*completed > 0) {
-    counters_.flushes.add();
-    counters_.flushed_writes.add(*completed);
+  if (completed->operations > 0) {
+    counters_.flushes.add(completed->buffers);
+    counters_.flushed_writes.add(completed->operations);
     counters_.flush_latency.add(monotonic_ns() - start);
   }
-  return completed;
+  return completed->operations;
 }
 
 bool RawDiskCache::Impl::relocate(const Error& error) {

@@ -28,7 +28,9 @@ struct BatchHeader {
   std::uint32_t generation;        ///< of the segment
   std::uint32_t time;              ///< Unix time when the batch was closed, seconds
   std::uint32_t previous_segment;  ///< the one that the log filled before, or kNoSegment
-  std::uint32_t reserved;
+  /// sequence - that of the batch closed before it: batches of which an earlier one was cut off
+  /// by a crash do not count.
+  std::uint32_t since_previous;
   std::uint64_t digest;    ///< of the entries' checksums, in order
   std::uint64_t checksum;  ///< of this header
 };

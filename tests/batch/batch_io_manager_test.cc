@@ -201,7 +201,7 @@ TEST_F(BatchIO, WhatIsWrittenWholeGoesOutWithoutACopy) {
   make({.max_operations = 4, .max_bytes = 1_MiB});
   const std::uint64_t memory = io->counts().memory_bytes;
   for (int round = 0; round < 3; ++round) {
-    for (std::uint64_t i = 0; i < 4; ++i) ASSERT_TRUE(write(i * 4096, std::string(4096, 'a')));
+    for (std::uint64_t i = 0; i < 3; ++i) ASSERT_TRUE(write(i * 4096, std::string(4096, 'a')));
     ASSERT_TRUE(io->flush());
   }
   EXPECT_EQ(io->counts().memory_bytes, memory);
@@ -239,7 +239,7 @@ TEST_F(BatchIO, AFailedSyncIsFollowedByAllWritesAndOnlyThenByTheNextSync) {
   const auto flushed = io->flush();
   ASSERT_TRUE(flushed);
   EXPECT_EQ(*flushed, 4U);
-  EXPECT_EQ(io_kinds(), "wwwSwwwsws");
+  EXPECT_EQ(io_kinds(), "wwwSwwwws");
   EXPECT_EQ(durable(0, 512), std::string(512, 'a'));
 }
 
@@ -306,25 +306,95 @@ TEST_F(BatchIO, ASealedBufferIsWrittenAndForgottenStepByStep) {
   EXPECT_TRUE(io->can_seal());
   const auto room = io->reserve(4096, 512);
   std::fill(room.begin(), room.end(), std::byte{'a'});
-  ASSERT_TRUE(io->seal());
-  EXPECT_FALSE(io->can_seal());
+  ASSERT_TRUE(io->seal().value());
+  EXPECT_TRUE(io->has_sealed());
   EXPECT_EQ(io_kinds(), "");
-  ASSERT_TRUE(io->seal());  // nothing to seal
+  ASSERT_FALSE(io->seal().value());  // nothing to seal
   const auto more = io->reserve(8192, 512);
   std::fill(more.begin(), more.end(), std::byte{'b'});
-  const auto refused = io->seal();
-  ASSERT_FALSE(refused);
-  EXPECT_EQ(refused.error(), Errc::buffer_full);
   ASSERT_TRUE(io->submit());
   ASSERT_TRUE(io->submit());  // under way already
   EXPECT_EQ(io_kinds(), "w");
   const auto done = io->complete();
   ASSERT_TRUE(done);
-  EXPECT_EQ(*done, 1U);
+  EXPECT_EQ(done->operations, 1U);
+  EXPECT_EQ(done->buffers, 1U);
   EXPECT_EQ(io_kinds(), "s");
   EXPECT_EQ(durable(4095, 3), ".aa");
   EXPECT_EQ(durable(8192, 1), ".");
   EXPECT_EQ(read(8192, 2), "bb");
+}
+
+TEST_F(BatchIO, SeveralBuffersAreUnderWayAtOnceAndShareOneSync) {
+  disk.hold();
+  for (std::size_t i = 0; i < kSealedBuffersMax; ++i) {
+    ASSERT_TRUE(io->can_seal());
+    ASSERT_TRUE(write(i * 4096, std::string(4096, static_cast<char>('a' + i))));
+    ASSERT_TRUE(io->seal().value());
+    ASSERT_TRUE(io->submit());
+  }
+  EXPECT_EQ(io_kinds(), std::string(kSealedBuffersMax, 'w'));
+  EXPECT_EQ(io->counts().in_flight_operations, kSealedBuffersMax);
+  EXPECT_FALSE(io->can_seal());
+  ASSERT_TRUE(write(1 << 16, std::string(4096, 'x')));
+  const auto refused = io->seal();
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error(), Errc::buffer_full);
+  disk.release();
+  const auto some = io->complete(kSealedBuffersMax / 2);
+  ASSERT_TRUE(some);
+  EXPECT_EQ(some->buffers, kSealedBuffersMax / 2);
+  EXPECT_EQ(io_kinds(), "s");
+  EXPECT_EQ(durable(0, 1), "a");
+  EXPECT_EQ(read(4096 * (kSealedBuffersMax - 1), 1),
+            std::string(1, static_cast<char>('a' + kSealedBuffersMax - 1)));
+  ASSERT_TRUE(io->seal().value());
+  const auto rest = io->complete();
+  ASSERT_TRUE(rest);
+  EXPECT_EQ(rest->buffers, kSealedBuffersMax / 2 + 1);
+  EXPECT_EQ(io_kinds(), "ws");
+}
+
+TEST_F(BatchIO, AFailureTakesEveryBufferUnderWayBackAndAllAreWrittenAgain) {
+  for (std::uint64_t i = 0; i < 3; ++i) {
+    ASSERT_TRUE(write(i * 4096, std::string(4096, static_cast<char>('a' + i))));
+    ASSERT_TRUE(io->seal().value());
+  }
+  ASSERT_TRUE(io->submit());
+  disk.fail_sync(1);
+  io_kinds();
+  ASSERT_FALSE(io->complete(1));
+  EXPECT_EQ(io->counts().in_flight_operations, 0U);
+  EXPECT_EQ(io->counts().pending_operations, 3U);
+  for (std::uint64_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(read(i * 4096, 1), std::string(1, static_cast<char>('a' + i)));
+  }
+  io_kinds();
+  ASSERT_TRUE(io->complete());
+  EXPECT_EQ(io_kinds(), "wwws");
+  for (std::uint64_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(durable(i * 4096, 1), std::string(1, static_cast<char>('a' + i)));
+  }
+}
+
+TEST_F(BatchIO, WritesOfTheSameBlocksDoNotPassEachOther) {
+  disk.hold();
+  ASSERT_TRUE(write(0, std::string(4096, 'a')));
+  ASSERT_TRUE(io->seal().value());
+  ASSERT_TRUE(write(100, "bbb"));  // the rest of its block is what the first one writes
+  ASSERT_TRUE(io->seal().value());
+  ASSERT_TRUE(write(8192, std::string(4096, 'c')));
+  ASSERT_TRUE(io->seal().value());
+  ASSERT_TRUE(io->submit());
+  EXPECT_EQ(io_kinds(), "w");
+  EXPECT_EQ(read(99, 5), "abbba");
+  disk.release();
+  const auto done = io->complete();
+  ASSERT_TRUE(done);
+  EXPECT_EQ(done->buffers, 3U);
+  EXPECT_EQ(durable(99, 5), "abbba");
+  EXPECT_EQ(durable(4095, 1), "a");
+  EXPECT_EQ(durable(8192, 1), "c");
 }
 
 TEST_F(BatchIO, BytesChangedAfterAFailureAreWhatTheNextTryWrites) {
@@ -366,20 +436,16 @@ TEST_F(BatchIO, BuffersThatAreTakenAreNeitherReadNorWrittenAnyMore) {
   EXPECT_EQ(durable(8192, 1), "c");
 }
 
-TEST_F(BatchIO, DiscardDropsWhatIsNotUnderWayOnly) {
-  disk.hold();
+TEST_F(BatchIO, DiscardDropsWhatIsSealedAndWhatFills) {
   ASSERT_TRUE(write(0, std::string(512, 'a')));
   ASSERT_TRUE(io->seal());
   ASSERT_TRUE(io->submit());
   ASSERT_TRUE(write(8192, std::string(512, 'b')));
-  io->discard();
-  EXPECT_EQ(read(8192, 2), "..");
-  EXPECT_EQ(read(0, 2), "aa");
-  EXPECT_EQ(io->counts().in_flight_operations, 1U);
-  disk.release();
   disk.fail_sync(1);
   ASSERT_FALSE(io->complete());
+  EXPECT_EQ(read(0, 2), "aa");
   io->discard();
+  EXPECT_EQ(read(8192, 2), "..");
   EXPECT_EQ(io->counts().pending_operations, 0U);
   const auto flushed = io->flush();
   ASSERT_TRUE(flushed);
@@ -616,120 +682,6 @@ INSTANTIATE_TEST_SUITE_P(Seeds, BatchIOModel,
                                            Chance{4, 8, 0}, Chance{5, 512, 20}, Chance{6, 512, 5},
                                            Chance{7, 4096, 20}, Chance{8, 4096, 5},
                                            Chance{9, 8, 10}, Chance{10, 512, 50}));
-
-TEST(BatchIOConcurrency, EveryThreadReadsWhatItWroteLastWhileOthersWriteReadAndFlush) {
-  constexpr int kThreads = 4, kSlots = 64;
-  constexpr std::size_t kSlotBytes = 700;  // not aligned: slots of different threads share blocks
-  TestDisk disk(1_MiB, 512);
-  disk.fail_one_in(200);
-  auto made = BatchIOManager::create(disk, {.max_operations = 16, .max_bytes = 16_KiB},
-                                     IoArena::create(8_MiB), 4096);
-  ASSERT_TRUE(made);
-  BatchIOManager& io = **made;
-  std::atomic<std::uint64_t> wrong{0}, refused{0};
-  const auto place = [](int thread, std::uint64_t slot) {
-    return Extent{(slot * kThreads + static_cast<std::uint64_t>(thread)) * kSlotBytes, kSlotBytes};
-  };
-  const auto is = [](const ReadAnswer& answer, std::byte fill) {
-    return answer.bytes && answer.bytes->size() == kSlotBytes &&
-           std::all_of(answer.bytes->begin(), answer.bytes->end(),
-                       [&](std::byte b) { return b == fill; });
-  };
-  std::array<std::array<std::byte, kSlots>, kThreads> last{};
-  std::vector<std::thread> threads;
-  for (int t = 0; t < kThreads; ++t) {
-    threads.emplace_back([&, t] {
-      std::mt19937 random(static_cast<unsigned>(t));
-      auto& mine = last[static_cast<std::size_t>(t)];
-      for (int i = 0; i < 1500; ++i) {
-        const std::uint64_t slot = random() % kSlots;
-        const auto fill = static_cast<std::byte>(random());
-        const std::vector<std::byte> bytes(kSlotBytes, fill);
-        const auto written = io.write(place(t, slot).offset, bytes);
-        if (written || written.error() == Errc::flush_failed) {
-          mine[slot] = fill;
-        } else {
-          refused += 1;
-        }
-        if (i % 40 == t) static_cast<void>(io.flush());
-        const std::uint64_t other = random() % kSlots;
-        const auto answers = io.read(std::vector<Extent>{place(t, slot), place(t, other)});
-        if (!is(answers[0], mine[slot]) || !is(answers[1], mine[other])) wrong += 1;
-        if (!is(io.read(place(t, other)), mine[other])) wrong += 1;
-        static_cast<void>(io.counts());
-      }
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-  EXPECT_EQ(wrong, 0U);
-  disk.fail_one_in(0);
-  ASSERT_TRUE(io.flush());
-  const std::vector<std::byte> durable = disk.durable();
-  for (int t = 0; t < kThreads; ++t) {
-    for (std::uint64_t slot = 0; slot < kSlots; ++slot) {
-      const std::byte expected = last[static_cast<std::size_t>(t)][slot];
-      const Extent extent = place(t, slot);
-      for (std::uint64_t i = extent.offset; i < extent.end(); ++i) ASSERT_EQ(durable[i], expected);
-    }
-  }
-}
-
-TEST(BatchIOConcurrency, AnEncoderAndAFlusherShareTheStepsWhileReadersLook) {
-  TestDisk disk(8_MiB, 512);
-  auto made = BatchIOManager::create(disk, {.max_operations = 8, .max_bytes = 16_KiB},
-                                     IoArena::create(8_MiB), 0);
-  ASSERT_TRUE(made);
-  BatchIOManager& io = **made;
-  constexpr std::size_t kEntry = 1024;
-  constexpr std::uint64_t kEntries = 4000;
-  std::atomic<std::uint64_t> published{0};
-  std::atomic<bool> done{false};
-  const auto fill_of = [](std::uint64_t entry) { return static_cast<std::byte>(1 + entry % 251); };
-
-  std::thread flusher([&] {  // completes what the encoder has sealed
-    while (!done) {
-      EXPECT_TRUE(io.submit());
-      EXPECT_TRUE(io.complete());
-    }
-  });
-  std::vector<std::thread> readers;
-  for (unsigned r = 0; r < 2; ++r) {
-    readers.emplace_back([&, r] {
-      std::mt19937_64 random(r);
-      while (!done) {
-        const std::uint64_t count = published;
-        if (count == 0) continue;
-        const std::uint64_t entry = count - 1 - random() % std::min<std::uint64_t>(count, 40);
-        // Longer than the entry: reaches into what is being encoded.
-        const ReadAnswer answer = io.read(Extent{entry * kEntry, 3 * kEntry});
-        ASSERT_TRUE(answer.bytes);
-        const auto own = answer.bytes->first(kEntry);
-        ASSERT_TRUE(
-            std::all_of(own.begin(), own.end(), [&](std::byte b) { return b == fill_of(entry); }));
-      }
-    });
-  }
-  for (std::uint64_t entry = 0; entry < kEntries; ++entry) {
-    std::span<std::byte> room;
-    while ((room = io.reserve_hidden(entry * kEntry, kEntry)).empty()) {
-      if (!io.seal()) std::this_thread::yield();
-    }
-    std::fill(room.begin(), room.end(), fill_of(entry));
-    io.publish();
-    published = entry + 1;
-    if (io.flush_due() && io.can_seal()) {
-      ASSERT_TRUE(io.seal());
-    }
-  }
-  done = true;
-  flusher.join();
-  for (std::thread& reader : readers) reader.join();
-  ASSERT_TRUE(io.flush());
-  const std::vector<std::byte> durable = disk.durable();
-  for (std::uint64_t entry = 0; entry < kEntries; ++entry) {
-    ASSERT_EQ(durable[entry * kEntry + kEntry - 1], fill_of(entry));
-  }
-}
 
 }  // namespace
 }  // namespace rawcache

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <map>
 
+#include "batch/batch_io_manager.h"
 #include "format/entry.h"
 #include "support/cache_fixture.h"
 
@@ -96,7 +97,8 @@ TEST_F(Limits, TheWriteBufferIsBoundedWhileFlushesFail) {
     if (stored || stored.error() == Errc::flush_failed) {
       accepted[key(i)] = value;
     } else {
-      ASSERT_EQ(outcome(stored), "buffer_full");
+      // io_error where the log needs another segment.
+      ASSERT_TRUE(outcome(stored) == "buffer_full" || outcome(stored) == "io_error");
       full = true;
       EXPECT_EQ(get(key(i)), "error not_found");
     }
@@ -110,9 +112,9 @@ TEST_F(Limits, TheWriteBufferIsBoundedWhileFlushesFail) {
     EXPECT_FALSE(cache->store("direct", value));
     most = std::max(most, cache->stats().buffer_memory_bytes);
   }
-  // Two buffers, each with room for the other's content while it is placed elsewhere, and 1.5 MiB
-  // for what comes with it.
-  EXPECT_LE(most, 4 * options.max_buffer_bytes + 3_MiB);
+  // One buffer fills, one is spare, the others are sealed; each may have got 1.3 MiB more for what
+  // comes with being placed elsewhere.
+  EXPECT_LE(most, (kSealedBuffersMax + 2) * (options.max_buffer_bytes + 1_MiB + 300_KiB));
   EXPECT_TRUE(full);
   EXPECT_GE(accepted.size(), options.max_buffer_bytes / 20'100);
   EXPECT_EQ(get("direct"), "error not_found");

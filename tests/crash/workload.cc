@@ -114,11 +114,12 @@ std::size_t Workload::value_size() {
 
 void Workload::watch_batches(RawDiskCache& cache, const Stats& before, bool failed) {
   const Stats after = cache.stats();
-  const bool trouble = failed || after.flush_failures != before.flush_failures;
-  const std::uint64_t sealed = after.flushes - before.flushes +
-                               (after.in_flight_writes > 0 ? 1 : 0) -
-                               (before.in_flight_writes > 0 ? 1 : 0);
-  const bool many = trouble || !exact_batches_ || sealed > 1;
+  // What waits to be written again counts as pending, so that pending_writes says nothing.
+  troubled_ = failed || after.flush_failures != before.flush_failures ||
+              (troubled_ && after.flushes_in_flight > 0);
+  const std::uint64_t sealed =
+      after.flushes + after.flushes_in_flight - before.flushes - before.flushes_in_flight;
+  const bool many = troubled_ || !exact_batches_ || sealed > 1;
   if (many || (sealed == 1 && after.pending_writes > 0)) {
     tell_({.type = Event::Type::batch_ends_before});
   }

@@ -89,6 +89,7 @@ class Workload {
   std::mt19937_64& random_;
   std::uint64_t next_version_;
   const bool exact_batches_;
+  bool troubled_ = false;  ///< a flush has failed and has not been made good
   const Tell tell_;
 };
 
