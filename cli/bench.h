@@ -40,10 +40,11 @@ struct BenchReport {
   std::uint64_t capacity_bytes = 0;
   std::uint64_t read_bytes = 0;  ///< of one lookup on the device
   std::vector<BenchRow> rows;
-  double write_limit_mb_per_s = 0;  ///< median of all sequential raw writes
-  double random_reads_per_s = 0;    ///< best median of the raw random batch reads
-  std::uint64_t evicted = 0;        ///< entries evicted while it ran; they should be none
-  double other_cpu_share = 0;       ///< of all processors, used by others meanwhile
+  std::uint64_t write_buffer_bytes = 0;  ///< memory of all write buffers at the end of the writes
+  double write_limit_mb_per_s = 0;       ///< median of all sequential raw writes
+  double random_reads_per_s = 0;         ///< best median of the raw random batch reads
+  std::uint64_t evicted = 0;             ///< entries evicted while it ran; they should be none
+  double other_cpu_share = 0;            ///< of all processors, used by others meanwhile
   double seconds = 0;
 };
 

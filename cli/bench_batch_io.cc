@@ -127,6 +127,7 @@ std::uint64_t BenchPlan::write_operations(std::uint64_t value_bytes) const {
   const bool small = value_bytes <= 16_KiB;
   const bool large = value_bytes > 256_KiB;
   if (arguments->quick) return small ? 500 : large ? 10 : 60;
+  if (arguments->mode == BatchMode::adaptive) return small ? 10'000 : large ? 300 : 2'000;
   if (delayed) return large ? 200 : 1'000;
   // Small values: enough that throughput is measured, not how a burst begins and ends.
   return small ? 40'000 : large ? 300 : 2'000;
@@ -150,6 +151,7 @@ Result<BenchStage> open_stage(const BenchPlan& plan) {
   Options options;
   options.max_operations = arguments.max_operations;
   options.max_buffer_bytes = arguments.max_buffer_bytes;
+  options.batch_mode = arguments.mode;
   auto cache =
       RawDiskCache::open(std::make_unique<DelayingDisk>(device, delay), std::move(options));
   if (!cache) return std::unexpected(cache.error());

@@ -62,6 +62,12 @@ void write_row(JsonWriter& json, const BenchRow& row) {
   json.end_object();
 }
 
+std::string flush_rule(const BenchArguments& arguments) {
+  if (arguments.mode == BatchMode::adaptive) return "a size that adapts";
+  return format_count(arguments.max_operations) + " operations or " +
+         format_bytes(arguments.max_buffer_bytes);
+}
+
 }  // namespace
 
 void print_bench(const BenchPlan& plan, const BenchReport& report) {
@@ -80,9 +86,8 @@ void print_bench(const BenchPlan& plan, const BenchReport& report) {
   print_reads(report);
   print("\nMedians of " + std::to_string(plan.write_repetitions) + " (writes) and " +
         std::to_string(plan.read_repetitions) + " (reads) interleaved repetitions; flushes at " +
-        format_count(arguments.max_operations) + " operations or " +
-        format_bytes(arguments.max_buffer_bytes) + ". " + format_number(report.seconds, 1) +
-        " s.\n");
+        flush_rule(arguments) + ", write buffers " + format_bytes(report.write_buffer_bytes) +
+        ". " + format_number(report.seconds, 1) + " s.\n");
   if (report.other_cpu_share > kOtherCpuShare) {
     print("Others used " + format_percent(report.other_cpu_share) +
           " of the processors meanwhile: these figures are disturbed.\n");
@@ -106,6 +111,7 @@ void print_bench_json(const BenchPlan& plan, const BenchReport& report) {
   json.field("sync_delay_ms", arguments.sync_delay_ms);
   json.name("options").begin_object().field("max_operations", arguments.max_operations);
   json.field("max_buffer_bytes", arguments.max_buffer_bytes);
+  json.field("mode", arguments.mode == BatchMode::adaptive ? "adaptive" : "fixed");
   json.field("segment_bytes", plan.segment_bytes).field("quick", arguments.quick).end_object();
   json.name("limits").begin_object();
   json.field("sequential_write_mb_per_s", report.write_limit_mb_per_s);
@@ -115,6 +121,7 @@ void print_bench_json(const BenchPlan& plan, const BenchReport& report) {
   json.name("rows").begin_array();
   for (const BenchRow& row : report.rows) write_row(json, row);
   json.end_array().field("evicted", report.evicted);
+  json.field("write_buffer_bytes", report.write_buffer_bytes);
   json.field("other_cpu_share", report.other_cpu_share).field("seconds", report.seconds);
   end_json(json);
 }

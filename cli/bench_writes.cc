@@ -14,18 +14,20 @@ namespace {
 constexpr std::size_t kCheckedValues = 64;
 /// Durable stores one at a time: each takes the same, so fewer tell as much.
 constexpr std::uint64_t kDirectStoresMax = 10'000;
+constexpr std::uint64_t kDelayedStoresMax = 1'000;
 
 std::string key_of(std::uint64_t number) { return "write-" + std::to_string(10'000'000 + number); }
 
 class WriteBench {
  public:
   WriteBench(BenchStage& stage, const Payload& payload, const IoMemory& memory,
-             std::uint64_t value_bytes, std::uint64_t operations)
+             std::uint64_t value_bytes, std::uint64_t operations, bool delayed)
       : stage_(stage),
         payload_(payload),
         memory_(memory),
         value_bytes_(value_bytes),
-        operations_(operations) {
+        operations_(operations),
+        direct_stores_max_(delayed ? kDelayedStoresMax : kDirectStoresMax) {
     for (std::uint64_t i = 0; i < operations; ++i) keys_.push_back(key_of(i));
   }
 
@@ -63,7 +65,7 @@ class WriteBench {
 
   Result<double> direct() {
     if (auto cleared = stage_.cache.clear(); !cleared) return std::unexpected(cleared.error());
-    const std::uint64_t operations = std::min(operations_, kDirectStoresMax);
+    const std::uint64_t operations = std::min(operations_, direct_stores_max_);
     const Nanoseconds start = now_ns();
     Nanoseconds before = start;
     for (std::uint64_t i = 0; i < operations; ++i) {
@@ -123,6 +125,7 @@ class WriteBench {
   const IoMemory& memory_;
   std::uint64_t value_bytes_;
   std::uint64_t operations_;
+  std::uint64_t direct_stores_max_;
   std::vector<std::string> keys_;
   std::vector<double> direct_us_;
 };
@@ -168,7 +171,8 @@ Result<void> bench_writes(const BenchPlan& plan, BenchReport& report, ProgressLi
     row.name = "write/" + std::to_string(size);
     row.value_bytes = size;
     row.operations = plan.write_operations(size);
-    WriteBench bench(*stage, payload, memory, size, row.operations);
+    WriteBench bench(*stage, payload, memory, size, row.operations,
+                     plan.arguments->sync_delay_ms > 0);
     std::vector<BenchSample> samples;
     for (std::size_t i = 0; i < plan.write_repetitions && !interrupted(); ++i) {
       progress.say(row.name + ", " + std::to_string(i + 1) + " of " +
@@ -189,6 +193,7 @@ Result<void> bench_writes(const BenchPlan& plan, BenchReport& report, ProgressLi
   }
   report.write_limit_mb_per_s = median(std::move(limits));
   const Stats stats = stage->cache.stats();
+  report.write_buffer_bytes = stats.buffer_memory_bytes;
   report.evicted += stats.evicted + stats.evicted_index_full;
   return stage->cache.close();
 }

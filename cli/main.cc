@@ -223,6 +223,12 @@ void add_bench(CLI::App& app, BenchArguments& arguments, Run& run) {
                    "Make each sync this much slower, like a device that really writes")
       ->check(CLI::Range(0.0, 10'000.0).description(""))
       ->type_name("MS");
+  const std::map<std::string, BatchMode> modes{{"fixed", BatchMode::fixed},
+                                               {"adaptive", BatchMode::adaptive}};
+  command
+      ->add_option("--mode", arguments.mode, "When buffers are flushed: fixed or adaptive (fixed)")
+      ->transform(CLI::CheckedTransformer(modes, CLI::ignore_case).description(""))
+      ->type_name("MODE");
   command
       ->add_option("--max-operations", arguments.max_operations,
                    "A flush is due at this many buffered operations (32)")

@@ -66,6 +66,7 @@ struct BenchArguments : CommonArguments {
   double sync_delay_ms = 0;
   std::uint32_t max_operations = Options().max_operations;
   std::uint64_t max_buffer_bytes = Options().max_buffer_bytes;
+  BatchMode mode = BatchMode::fixed;
   std::vector<std::uint64_t> sizes{4_KiB, 64_KiB, 1_MiB};
   std::uint32_t operations = 0;   ///< 0: chosen by size
   std::uint32_t repetitions = 0;  ///< 0: chosen

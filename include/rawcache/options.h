@@ -41,6 +41,12 @@ struct FormatOptions {
   bool prewrite = true;
 };
 
+/// When the write buffer is flushed by itself.
+enum class BatchMode : std::uint8_t {
+  fixed,     ///< at Options::max_operations or Options::max_buffer_bytes
+  adaptive,  ///< at a size chosen from what flushes cost, within Options::write_buffer_bytes
+};
+
 /// What a cache does with its memory, time and threads; may differ at every open.
 struct Options {
   /// Used only if the cache is made by this open; else 0 or the same as when it was formatted.
@@ -60,11 +66,20 @@ struct Options {
   /// Opens a device that has grown since it was formatted; the added space stays unused.
   bool accept_grown = false;
 
-  /// A flush is due when this many operations are buffered ...
+  BatchMode batch_mode = BatchMode::fixed;
+  /// fixed: a flush is due when this many operations are buffered ...
   std::uint32_t max_operations = 32;
   /// ... or this many bytes. Up to five buffers of this size are held: one filling, the
   /// others on their way to the device.
   std::uint64_t max_buffer_bytes = 4_MiB;
+  /// adaptive: memory for all write buffers together, bytes, taken as it is needed. A batch holds a
+  /// fifth of it at most.
+  std::uint64_t write_buffer_bytes = 64_MiB;
+  /// Nothing stays buffered longer than this and the time that a flush takes, also when nothing
+  /// more is stored; 0: no such bound. Kept by the maintenance thread, or by calls of maintain()
+  /// where there is none. A flush that fails is tried again with growing pauses and told to the
+  /// next store_buffered or remove_buffered as flush_failed.
+  std::chrono::milliseconds flush_interval{0};
   /// Memory for reading, bytes; values in callers' hands are leases on it, and as much again may be
   /// taken from the heap when leases hold most of it.
   std::uint64_t read_buffer_bytes = 64_MiB;
@@ -83,6 +98,9 @@ struct Options {
 
   /// Wall clock, seconds of Unix time, read once per call. Empty: the system's. For tests.
   std::function<std::int64_t()> now;
+  /// The clock of flush_interval, nanoseconds from any start, never set back. Empty: the system's.
+  /// For tests, which then call maintain() themselves.
+  std::function<std::uint64_t()> monotonic_now;
 };
 
 /// How a single entry is stored.

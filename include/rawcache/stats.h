@@ -40,9 +40,13 @@ struct Stats {
 
   // Flushes.
   std::uint64_t flushes_in_flight = 0;  ///< batches closed and not yet durable
-  std::uint64_t flushes = 0;         ///< batches made durable
-  std::uint64_t flushed_writes = 0;  ///< operations made durable
+  std::uint64_t flushes = 0;            ///< batches made durable
+  std::uint64_t flushed_writes = 0;     ///< operations made durable
   std::uint64_t flush_failures = 0;
+  std::uint64_t background_flush_failures = 0;  ///< of flush_interval's flushes
+  std::uint64_t batch_target_bytes = 0;         ///< size at which a batch is flushed now
+  std::uint64_t measured_bytes_per_s = 0;       ///< adaptive: what the device has shown to take
+  std::uint64_t measured_sync_ns = 0;           ///< adaptive: of one sync
   double average_batch_operations = 0;
   double flushes_per_second = 0;  ///< since open
 

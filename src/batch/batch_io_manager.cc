@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -53,7 +54,8 @@ BatchIOManager::BatchIOManager(Disk& disk, const BatchLimits& limits,
       arena_(std::move(arena)),
       read_gap_bytes_(std::min(read_gap_bytes, kReadGapBytesMax)),
       alignment_(disk.info().io_alignment),
-      disk_end_(round_down(disk.info().size_bytes, alignment_)) {}
+      disk_end_(round_down(disk.info().size_bytes, alignment_)),
+      target_bytes_(limits.max_bytes) {}
 
 BatchIOManager::~BatchIOManager() {
   // The device must be done with the memory before it is freed.
@@ -266,26 +268,33 @@ Result<Completed> BatchIOManager::complete(std::size_t buffers) {
     slots.resize(std::min(slots.size(), buffers - completed.buffers));
     const auto idle = std::ranges::find_if(slots, [](Slot* slot) { return !slot->under_way(); });
     slots.erase(idle, slots.end());
-    const Result<void> finished = started ? finish_writes(slots) : started;
+    const Result<void> finished = started ? finish_writes(slots, completed) : started;
     if (!finished) {
       halt();
       return std::unexpected(finished.error());
     }
-    for (const Slot* slot : slots) completed.operations += slot->buffer.operations();
+    for (const Slot* slot : slots) {
+      completed.operations += slot->buffer.operations();
+      completed.bytes += slot->buffer.bytes();
+    }
     completed.buffers += slots.size();
     forget(slots.size());
   }
   return completed;
 }
 
-Result<void> BatchIOManager::finish_writes(std::span<Slot* const> slots) {
+Result<void> BatchIOManager::finish_writes(std::span<Slot* const> slots, Completed& completed) {
   for (Slot* slot : slots) {
     disk_.wait(slot->io, slot->io.under_way);
     for (const IoRequest& request : slot->io.requests) {
       if (request.os_error != 0) return std::unexpected(failure_of(request));
     }
   }
-  return disk_.sync();
+  const auto start = std::chrono::steady_clock::now();
+  const Result<void> synced = disk_.sync();
+  const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - start;
+  completed.sync_ns += static_cast<std::uint64_t>(took.count());
+  return synced;
 }
 
 void BatchIOManager::forget(std::size_t buffers) {
@@ -355,8 +364,14 @@ void BatchIOManager::discard() {
   forget(sealed().size());
 }
 
+void BatchIOManager::set_target(std::uint64_t bytes) {
+  target_bytes_.store(bytes, std::memory_order_relaxed);
+}
+
 void BatchIOManager::update_pending() {
-  flush_due_.store(filling_->buffer.flush_due(), std::memory_order_relaxed);
+  const WriteBuffer& buffer = filling_->buffer;
+  flush_due_.store(buffer.flush_due() || buffer.bytes() >= target_bytes(),
+                   std::memory_order_relaxed);
   pending_.store(!filling_->buffer.empty() || !sealed_.empty(), std::memory_order_release);
 }
 

@@ -42,6 +42,8 @@ inline constexpr std::size_t kSealedBuffersMax = 4;
 struct Completed {
   std::uint64_t operations = 0;
   std::size_t buffers = 0;  ///< as many calls of seal()
+  std::uint64_t bytes = 0;
+  std::uint64_t sync_ns = 0;  ///< time spent in syncs
 };
 
 /// Threads: all functions may be called from any thread. Reads never wait for writes. Of the
@@ -95,6 +97,9 @@ class BatchIOManager {
   /// Changes bytes that are buffered and not under way (`at` lies in what reserve or adopt took)
   /// while reads may look at them.
   void patch(std::span<std::byte> at, std::span<const std::byte> bytes);
+  /// A flush is due at this many bytes already (or at the limits).
+  void set_target(std::uint64_t bytes);
+  std::uint64_t target_bytes() const { return target_bytes_.load(std::memory_order_relaxed); }
   bool flush_due() const { return flush_due_.load(std::memory_order_relaxed); }
   /// Whether seal has a buffer to go on with (allocates it if need be).
   bool can_seal();
@@ -154,7 +159,7 @@ class BatchIOManager {
   /// Flushers only: the sealed buffers, oldest first. They change in the flusher's hands alone.
   std::vector<Slot*> sealed() const;
   Result<void> start_writes(Slot& slot);
-  Result<void> finish_writes(std::span<Slot* const> slots);
+  Result<void> finish_writes(std::span<Slot* const> slots, Completed& completed);
   void forget(std::size_t buffers);
   void recycle(std::unique_ptr<Slot> slot);
   void update_pending() REQUIRES(buffer_mutex_);
@@ -192,6 +197,7 @@ class BatchIOManager {
   std::atomic<std::uint64_t> edge_writes_{0};  ///< buffers with partly written blocks, started
   /// Something is buffered. Lets reads of a cache that does not write pass without the lock.
   std::atomic<bool> pending_{false};
+  std::atomic<std::uint64_t> target_bytes_;
   std::atomic<bool> flush_due_{false};  ///< of the filling buffer
 };
 

@@ -20,6 +20,7 @@
 #include "base/io_arena.h"
 #include "base/mutex.h"
 #include "batch/batch_io_manager.h"
+#include "batch/batch_sizer.h"
 #include "cache/counters.h"
 #include "cache/eviction_policy.h"
 #include "cache/index.h"
@@ -35,6 +36,9 @@ class CheckpointWriter;
 
 /// Free segments kept ahead of need are at most this share of all.
 inline constexpr std::uint64_t kSpareShare = 8;
+
+/// What a write buffer holds at most.
+BatchLimits batch_limits(const Options& options);
 
 class RawDiskCache::Impl {
  public:
@@ -113,6 +117,7 @@ class RawDiskCache::Impl {
   /// Completes the oldest buffers that are under way. Returns the operations made durable.
   Result<std::uint64_t> complete_in_turn(const Turn& turn, std::size_t buffers);
   void fail_in_turn(const Turn& turn, const Error& error);
+  void note_flush(const Completed& completed);
   bool relocate(const Error& error);
   void feed_relocation();
 
@@ -152,6 +157,14 @@ class RawDiskCache::Impl {
   /// With the turn: makes sure that a failed clear has not happened.
   Result<void> settle_superblock();
   void run_maintenance();
+  Result<void> flush_if_late();
+  /// Nanoseconds until flush_interval wants a flush; nullopt: nothing waits for one.
+  std::optional<std::uint64_t> until_late_ns() const;
+  /// With log_mutex_: something has been buffered.
+  void note_buffered();
+  void note_sealed();
+  void note_durable();
+  std::uint64_t monotonic() const;
   void wake_maintenance();
 
   /// max(clock, highest time ever persisted): a clock set back revives nothing.
@@ -186,7 +199,11 @@ class RawDiskCache::Impl {
   Mutex turn_mutex_;
   CondVar turn_ended_;
   bool turn_taken_ GUARDED_BY(turn_mutex_) = false;
-  std::uint32_t failures_in_a_row_ = 0;  ///< of flushes; belongs to whoever has the turn
+  // These belong to whoever has the turn.
+  std::uint32_t failures_in_a_row_ = 0;  ///< of flushes
+  FlushCosts flush_costs_;
+  std::uint64_t last_flush_ns_ = 0;
+  std::atomic<std::uint64_t> measured_bytes_per_s_{0}, measured_sync_ns_{0};
 
   mutable Mutex log_mutex_;
   std::unique_ptr<SegmentLog> log_;  ///< guarded by log_mutex_, but for generation() and constants
@@ -200,6 +217,14 @@ class RawDiskCache::Impl {
   std::atomic<std::uint64_t> segments_missing_{0};  ///< to place a batch elsewhere
   std::atomic<std::uint64_t> sequence_{0};          ///< of entries, for checkpoint_due
   std::atomic<std::uint64_t> sequence_at_checkpoint_{0};
+
+  // For flush_interval: since when the oldest entry has been buffered, and the oldest one that is
+  // sealed and not durable; 0: none. Written under log_mutex_.
+  std::atomic<std::uint64_t> filling_since_ns_{0}, sealed_since_ns_{0};
+  std::atomic<std::uint64_t> retry_flush_ns_{0};  ///< not before, after failures
+  std::atomic<bool> timer_set_{false};            ///< the maintenance thread looks again in time
+  std::atomic<bool> background_failed_{false};    ///< to be told to the next call
+  std::atomic<std::uint32_t> background_failures_{0};  ///< in a row
 
   Mutex maintenance_mutex_;
   CondVar maintenance_wanted_;

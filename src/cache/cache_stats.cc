@@ -56,7 +56,10 @@ void RawDiskCache::Impl::add_content(Stats& s) const {
   s.in_flight_writes = io.in_flight_operations;
   s.flushes_in_flight = io.sealed_buffers;
   s.buffered_bytes = io.pending_bytes;
-  s.buffer_bytes_max = options_.max_buffer_bytes;
+  s.buffer_bytes_max = batch_limits(options_).max_bytes;
+  s.batch_target_bytes = io_ ? io_->target_bytes() : s.buffer_bytes_max;
+  s.measured_bytes_per_s = measured_bytes_per_s_.load(std::memory_order_relaxed);
+  s.measured_sync_ns = measured_sync_ns_.load(std::memory_order_relaxed);
   s.buffer_utilisation = ratio(double(s.buffered_bytes), double(s.buffer_bytes_max));
   s.buffer_memory_bytes = io.memory_bytes;
 }
@@ -66,6 +69,7 @@ void RawDiskCache::Impl::add_calls(Stats& s) const {
   s.flushes = c.flushes.get();
   s.flushed_writes = c.flushed_writes.get();
   s.flush_failures = c.flush_failures.get();
+  s.background_flush_failures = c.background_flush_failures.get();
   s.average_batch_operations = ratio(double(s.flushed_writes), double(s.flushes));
   s.flushes_per_second = ratio(double(s.flushes) * 1e9, double(monotonic_ns() - opened_ns_));
   s.stores = c.stores.get();

@@ -27,6 +27,7 @@ struct Counters {
   Counter flushes;
   Counter flushed_writes;
   Counter flush_failures;
+  Counter background_flush_failures;
   // Reading.
   alignas(64) Counter lookups;
   Counter batches;

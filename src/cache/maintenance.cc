@@ -1,5 +1,6 @@
 // Reclaim, checkpoint, clear: what keeps the log going. All of it under checkpoint_mutex_.
 #include <algorithm>
+#include <utility>
 
 #include "cache/cache_impl.h"
 #include "cache/checkpoint_io.h"
@@ -21,6 +22,11 @@ constexpr std::uint64_t kReplayedEntriesShare = 2;
 /// A checkpoint is given up when something was withdrawn while it was taken. That often in a row,
 /// and the call that needed it fails.
 constexpr int kCheckpointAttemptsMax = 4;
+
+/// A flush in the background that fails is tried again after the interval, twice the interval and
+/// so on, but at least this often.
+constexpr std::uint64_t kRetryPauseMaxNs = 10'000'000'000;
+constexpr std::uint32_t kRetryDoublingsMax = 20;
 
 }  // namespace
 
@@ -232,6 +238,7 @@ Result<bool> RawDiskCache::Impl::take_checkpoint(bool closing) {
 
 Result<void> RawDiskCache::Impl::maintain() {
   if (closed_.load(std::memory_order_relaxed)) return std::unexpected(Errc::closed);
+  if (auto flushed = flush_if_late(); !flushed) return flushed;
   if (io_->has_sealed()) {
     const Turn turn(*this);
     if (auto completed = complete_in_turn(turn, kSealedBuffersMax); !completed) {
@@ -310,14 +317,77 @@ void RawDiskCache::Impl::wake_maintenance() {
 
 void RawDiskCache::Impl::run_maintenance() {
   for (;;) {
+    // Set before looking, so that a store that comes too late for this look wakes the thread.
+    timer_set_.store(false);
+    const auto pause = until_late_ns();
+    if (pause) timer_set_.store(true);
     {
       MutexLock lock(maintenance_mutex_);
-      while (!maintenance_due_ && !maintenance_stop_) maintenance_wanted_.wait(maintenance_mutex_);
+      if (!maintenance_due_ && !maintenance_stop_) {
+        if (!pause) {
+          maintenance_wanted_.wait(maintenance_mutex_);
+        } else if (*pause > 0) {
+          maintenance_wanted_.wait_for(maintenance_mutex_, std::chrono::nanoseconds(*pause));
+        }
+      }
       if (maintenance_stop_) return;
-      maintenance_due_ = false;
+      const bool late = pause && until_late_ns() == 0;
+      if (!std::exchange(maintenance_due_, false) && !late) continue;
     }
     (void)maintain();
   }
+}
+
+// --- Periodic flushes ---
+
+std::uint64_t RawDiskCache::Impl::monotonic() const {
+  return options_.monotonic_now ? options_.monotonic_now() : monotonic_ns();
+}
+
+void RawDiskCache::Impl::note_buffered() {
+  if (options_.flush_interval.count() == 0) return;
+  if (filling_since_ns_.load(std::memory_order_relaxed) == 0) {
+    filling_since_ns_.store(std::max<std::uint64_t>(monotonic(), 1));
+  }
+}
+
+void RawDiskCache::Impl::note_sealed() {
+  const std::uint64_t filling = filling_since_ns_.exchange(0);
+  if (sealed_since_ns_.load(std::memory_order_relaxed) == 0) sealed_since_ns_.store(filling);
+}
+
+// While something is left it counts as old as the oldest was.
+void RawDiskCache::Impl::note_durable() {
+  if (!writer_->has_sealed()) sealed_since_ns_.store(0);
+}
+
+std::optional<std::uint64_t> RawDiskCache::Impl::until_late_ns() const {
+  const std::uint64_t sealed = sealed_since_ns_.load();
+  const std::uint64_t since = sealed != 0 ? sealed : filling_since_ns_.load();
+  if (since == 0) return std::nullopt;
+  const auto interval = std::chrono::nanoseconds(options_.flush_interval).count();
+  const std::uint64_t due =
+      std::max(since + static_cast<std::uint64_t>(interval), retry_flush_ns_.load());
+  const std::uint64_t now = monotonic();
+  return due > now ? due - now : 0;
+}
+
+Result<void> RawDiskCache::Impl::flush_if_late() {
+  if (options_.flush_interval.count() == 0 || until_late_ns() != 0) return {};
+  const auto flushed = flush_writes();
+  if (flushed) {
+    background_failures_ = 0;
+    background_failed_.store(false);
+    retry_flush_ns_.store(0);
+    return {};
+  }
+  counters_.background_flush_failures.add();
+  background_failed_.store(true);
+  const auto interval =
+      static_cast<std::uint64_t>(std::chrono::nanoseconds(options_.flush_interval).count());
+  const std::uint32_t doublings = std::min(background_failures_.fetch_add(1), kRetryDoublingsMax);
+  retry_flush_ns_.store(monotonic() + std::min(interval << doublings, kRetryPauseMaxNs));
+  return std::unexpected(flushed.error());
 }
 
 }  // namespace rawcache

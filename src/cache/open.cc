@@ -1,6 +1,7 @@
 // Opening, recovering and closing a cache.
 
 #include <algorithm>
+#include <limits>
 
 #include "base/math.h"
 #include "batch/merge.h"
@@ -10,6 +11,10 @@
 namespace rawcache {
 namespace {
 
+/// Memory for adaptive write buffers.
+constexpr std::uint64_t kAdaptiveMemoryMin = std::uint64_t{2} << 20;
+constexpr std::uint64_t kAdaptiveMemoryMax = std::uint64_t{4} << 30;
+constexpr std::chrono::milliseconds kFlushIntervalMax = std::chrono::hours(24);
 constexpr std::uint64_t kBufferBytesMin = 4096;
 constexpr std::uint64_t kBufferBytesMax = std::uint64_t{1} << 30;
 constexpr std::uint64_t kReadBufferBytesMin = std::uint64_t{64} << 10;
@@ -26,6 +31,13 @@ Result<void> validate(const Options& options) {
   }
   if (options.read_gap_bytes > kReadGapBytesMax) {
     return std::unexpected(invalid_option("read_gap_bytes must be at most 64 KiB"));
+  }
+  if (options.write_buffer_bytes < kAdaptiveMemoryMin ||
+      options.write_buffer_bytes > kAdaptiveMemoryMax) {
+    return std::unexpected(invalid_option("write_buffer_bytes must be from 2 MiB to 4 GiB"));
+  }
+  if (options.flush_interval.count() < 0 || options.flush_interval > kFlushIntervalMax) {
+    return std::unexpected(invalid_option("flush_interval must be from 0 to 24 hours"));
   }
   if (options.default_ttl.count() < 0)
     return std::unexpected(invalid_option("default_ttl is negative"));
@@ -97,6 +109,15 @@ Result<void> check_identity(const Superblock& superblock, const DiskInfo& info,
 
 // --- Opening ---
 
+BatchLimits batch_limits(const Options& options) {
+  if (options.batch_mode == BatchMode::fixed) {
+    return {options.max_operations, options.max_buffer_bytes};
+  }
+  return {.max_operations = std::numeric_limits<std::uint32_t>::max(),
+          .max_bytes =
+              options.write_buffer_bytes / (kSealedBuffersMax + 1) - WriteBuffer::kReserveBytes};
+}
+
 Result<std::unique_ptr<RawDiskCache::Impl>> RawDiskCache::Impl::open(std::unique_ptr<Disk> disk,
                                                                      const Options& options) {
   if (auto valid = validate(options); !valid) return std::unexpected(valid.error());
@@ -115,10 +136,10 @@ RawDiskCache::Impl::Impl(std::unique_ptr<Disk> disk, const Options& options,
     : options_(options),
       disk_(std::move(disk)),
       superblock_(loaded.superblock),
-      spare_segments_(
-          std::min<std::uint64_t>(2 + divide_up((kSealedBuffersMax + 2) * options.max_buffer_bytes,
-                                                superblock_.segment_bytes),
-                                  superblock_.segments / kSpareShare)),
+      spare_segments_(std::min<std::uint64_t>(
+          2 + divide_up((kSealedBuffersMax + 2) * batch_limits(options).max_bytes,
+                        superblock_.segment_bytes),
+          superblock_.segments / kSpareShare)),
       policy_(make_fifo_policy()),
       opened_ns_(monotonic_ns()),
       written_(loaded),
@@ -128,8 +149,7 @@ Result<void> RawDiskCache::Impl::start() {
   arena_ = IoArena::create(options_.read_buffer_bytes);
   if (!arena_) return std::unexpected(Error(Errc::out_of_memory, "read_buffer_bytes"));
   disk_->use_memory(arena_->memory());
-  auto io = BatchIOManager::create(*disk_, {options_.max_operations, options_.max_buffer_bytes},
-                                   arena_, options_.read_gap_bytes);
+  auto io = BatchIOManager::create(*disk_, batch_limits(options_), arena_, options_.read_gap_bytes);
   if (!io) return std::unexpected(io.error());
   io_ = std::move(*io);
   auto index = Index::create(superblock_, options_.format.expected_entries != 0);

@@ -13,6 +13,9 @@ namespace {
 /// Other threads may fill the buffer again and again before an entry that needs all of it.
 constexpr int kDryFlushesMax = 100;
 
+/// Adaptive batches are not flushed below this many bytes.
+constexpr std::uint64_t kAdaptiveBatchMin = std::uint64_t{256} << 10;
+
 constexpr std::uint32_t kSampleOneIn = 16;  ///< buffered stores whose latency is measured
 
 bool sampled() {
@@ -109,6 +112,10 @@ Result<void> RawDiskCache::Impl::write(const WriteCall& call) {
   counters_.user_bytes_stored.add(call.key.size() + call.value.size());
 
   Result<void> result;
+  if (!call.durable && background_failed_.load(std::memory_order_relaxed) &&
+      background_failed_.exchange(false)) {
+    result = std::unexpected(Error(Errc::flush_failed, "an earlier flush in the background"));
+  }
   if (call.durable) {
     result = wait_until_durable(direct);
   } else if (io_->flush_due()) {
@@ -118,7 +125,11 @@ Result<void> RawDiskCache::Impl::write(const WriteCall& call) {
           Error(Errc::flush_failed, started.error().detail(), started.error().os_error()));
     }
   }
-  if (segments_wanted_.load(std::memory_order_relaxed) || checkpoint_due()) wake_maintenance();
+  const bool late = options_.flush_interval.count() > 0 && maintenance_.joinable() &&
+                    !timer_set_.load() && !timer_set_.exchange(true);
+  if (late || segments_wanted_.load(std::memory_order_relaxed) || checkpoint_due()) {
+    wake_maintenance();
+  }
   return result;
 }
 
@@ -163,6 +174,7 @@ Result<LogWriter::Obstacle> RawDiskCache::Impl::try_append(EntryFields& entry,
     writer_->withdraw_last(appended.location);
     return std::unexpected(published.error());
   }
+  note_buffered();
   return LogWriter::Obstacle::none;
 }
 
@@ -260,6 +272,7 @@ Result<std::uint64_t> RawDiskCache::Impl::flush_in_turn(const Turn& turn, Wait w
   {
     MutexLock lock(log_mutex_);
     sealed = writer_->seal(now());
+    if (sealed) note_sealed();
   }
   if (!sealed) {
     fail_in_turn(turn, sealed.error());
@@ -292,13 +305,32 @@ Result<std::uint64_t> RawDiskCache::Impl::complete_in_turn(const Turn& turn, std
   {
     MutexLock lock(log_mutex_);
     writer_->sealed_durable(completed->buffers);
+    note_durable();
   }
   if (completed->operations > 0) {
     counters_.flushes.add(completed->buffers);
     counters_.flushed_writes.add(completed->operations);
     counters_.flush_latency.add(monotonic_ns() - start);
+    note_flush(*completed);
   }
   return completed->operations;
+}
+
+void RawDiskCache::Impl::note_flush(const Completed& completed) {
+  if (options_.batch_mode != BatchMode::adaptive) return;
+  const std::uint64_t now = monotonic_ns();
+  flush_costs_ = learn(
+      flush_costs_,
+      {.bytes = completed.bytes, .elapsed_ns = now - last_flush_ns_, .sync_ns = completed.sync_ns});
+  last_flush_ns_ = now;
+  const auto interval = std::chrono::nanoseconds(options_.flush_interval).count();
+  io_->set_target(batch_bytes(flush_costs_, {.min_bytes = kAdaptiveBatchMin,
+                                             .max_bytes = batch_limits(options_).max_bytes,
+                                             .interval_ns = static_cast<std::uint64_t>(interval)}));
+  measured_bytes_per_s_.store(static_cast<std::uint64_t>(flush_costs_.bandwidth * 1e9),
+                              std::memory_order_relaxed);
+  measured_sync_ns_.store(static_cast<std::uint64_t>(flush_costs_.sync_ns),
+                          std::memory_order_relaxed);
 }
 
 bool RawDiskCache::Impl::relocate(const Error& error) {

@@ -42,8 +42,9 @@ class CutDisk {
   }
   /// Cuts it at the k-th I/O from now on.
   void cut_at(std::uint64_t k) {
-    disk_.set_hook([this, k](const FaultyDisk::Event&) mutable {
-      if (k > 0 && --k == 0) cut();
+    cut_in_ = k;
+    disk_.set_hook([this](const FaultyDisk::Event&) {
+      if (cut_in_ > 0 && --cut_in_ == 0) cut();
     });
   }
 
@@ -53,6 +54,7 @@ class CutDisk {
   SimDisk* const sim_;  ///< owned by disk_
   FaultyDisk disk_;
   bool cut_ = false;
+  std::uint64_t cut_in_ = 0;  ///< here and not in the hook, which is copied for each call
 };
 
 /// What a recovery from an image found.

@@ -1,0 +1,41 @@
+#include "batch/batch_sizer.h"
+
+#include <algorithm>
+
+namespace rawcache {
+namespace {
+
+/// The weight of the newest sample in what moves slowly.
+constexpr double kNewest = 0.25;
+/// How fast a bandwidth that is no longer reached is forgotten.
+constexpr double kFading = 0.95;
+
+double blend(double before, double now) {
+  return before == 0 ? now : before + kNewest * (now - before);
+}
+
+}  // namespace
+
+FlushCosts learn(const FlushCosts& costs, const FlushSample& sample) {
+  if (sample.bytes == 0 || sample.elapsed_ns == 0) return costs;
+  // What flows through is no more than the device takes and no more than callers bring. The highest
+  // rate seen lately is the best guess at the former. It is too low while batches are small, since
+  // it contains their syncs, but then each batch is larger than the one before until it no longer
+  // is.
+  const double rate = static_cast<double>(sample.bytes) / static_cast<double>(sample.elapsed_ns);
+  return {.bandwidth = std::max(rate, costs.bandwidth * kFading),
+          .arrival = blend(costs.arrival, rate),
+          .sync_ns = blend(costs.sync_ns, static_cast<double>(sample.sync_ns))};
+}
+
+std::uint64_t batch_bytes(const FlushCosts& costs, const BatchSizerLimits& limits) {
+  const double low = static_cast<double>(limits.min_bytes);
+  const double high = static_cast<double>(limits.max_bytes);
+  double bytes = costs.bandwidth * costs.sync_ns * kBatchEfficiency / (1 - kBatchEfficiency);
+  if (limits.interval_ns > 0) {
+    bytes = std::min(bytes, costs.arrival * static_cast<double>(limits.interval_ns));
+  }
+  return static_cast<std::uint64_t>(std::clamp(bytes, low, std::max(low, high)));
+}
+
+}  // namespace rawcache

@@ -1,0 +1,40 @@
+// How large a batch pays: a pure function of what flushes have cost lately.
+#pragma once
+
+#include <cstdint>
+
+namespace rawcache {
+
+/// What one or several flushes that shared a sync have cost.
+struct FlushSample {
+  std::uint64_t bytes = 0;       ///< made durable
+  std::uint64_t elapsed_ns = 0;  ///< since the flush before
+  std::uint64_t sync_ns = 0;     ///< in syncs
+};
+
+/// What has been learnt from the samples so far.
+struct FlushCosts {
+  double bandwidth = 0;  ///< bytes per nanosecond that the device has shown to take
+  double arrival = 0;    ///< bytes per nanosecond that callers store
+  double sync_ns = 0;    ///< of one sync
+  friend bool operator==(const FlushCosts&, const FlushCosts&) = default;
+};
+
+struct BatchSizerLimits {
+  std::uint64_t min_bytes = 0;
+  std::uint64_t max_bytes = 0;
+  std::uint64_t interval_ns = 0;  ///< nothing waits longer for its flush; 0: no such limit
+};
+
+/// The share of the device's bandwidth that batches are to reach: the rest goes to syncs.
+inline constexpr double kBatchEfficiency = 0.95;
+
+/// The costs with one more sample in them. Samples that say nothing (no bytes, no time) change
+/// nothing.
+FlushCosts learn(const FlushCosts& costs, const FlushSample& sample);
+
+/// The size at which a batch should be flushed: so large that its sync costs no more than the
+/// efficiency allows, but not larger than what arrives within the interval, and within the limits.
+std::uint64_t batch_bytes(const FlushCosts& costs, const BatchSizerLimits& limits);
+
+}  // namespace rawcache
