@@ -160,10 +160,9 @@ class RawDiskCache::Impl {
   Result<void> flush_if_late();
   /// Nanoseconds until flush_interval wants a flush; nullopt: nothing waits for one.
   std::optional<std::uint64_t> until_late_ns() const;
-  /// With log_mutex_: something has been buffered.
-  void note_buffered();
-  void note_sealed();
-  void note_durable();
+  void note_buffered() REQUIRES(log_mutex_);
+  void note_sealed() REQUIRES(log_mutex_);
+  void note_durable() REQUIRES(log_mutex_);
   std::uint64_t monotonic() const;
   void wake_maintenance();
 
