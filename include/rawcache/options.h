@@ -107,6 +107,8 @@ struct Options {
 struct StoreOptions {
   /// Life of the entry in whole seconds; zero: Options::default_ttl; negative: never expires.
   std::chrono::seconds ttl{0};
+  /// Kept with the value and handed out with it; mean nothing to the cache.
+  std::uint32_t flags = 0;
 };
 static_assert(std::is_trivially_destructible_v<StoreOptions>);
 

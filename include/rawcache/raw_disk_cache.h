@@ -63,6 +63,7 @@ struct KeyInfo {
   std::uint64_t value_bytes = 0;
   std::uint64_t sequence = 0;
   std::uint32_t expires_at = 0;  ///< Unix time, seconds; 0: never
+  std::uint32_t flags = 0;       ///< StoreOptions::flags
 };
 
 /// A cache of key -> value entries on one disk.

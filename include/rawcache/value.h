@@ -21,8 +21,12 @@ class Value {
  public:
   Value() = default;
   Value(std::shared_ptr<const void> owner, std::span<const std::byte> bytes, std::uint64_t sequence,
-        std::uint32_t expires_at)
-      : owner_(std::move(owner)), bytes_(bytes), sequence_(sequence), expires_at_(expires_at) {}
+        std::uint32_t expires_at, std::uint32_t flags)
+      : owner_(std::move(owner)),
+        bytes_(bytes),
+        sequence_(sequence),
+        expires_at_(expires_at),
+        flags_(flags) {}
 
   std::span<const std::byte> bytes() const { return bytes_; }
   const std::byte* data() const { return bytes_.data(); }
@@ -37,12 +41,15 @@ class Value {
   std::uint64_t sequence() const { return sequence_; }
   /// Wall-clock second (Unix time) at which it expires; 0: never.
   std::uint32_t expires_at() const { return expires_at_; }
+  /// StoreOptions::flags it was stored with.
+  std::uint32_t flags() const { return flags_; }
 
  private:
   std::shared_ptr<const void> owner_;
   std::span<const std::byte> bytes_;
   std::uint64_t sequence_ = 0;
   std::uint32_t expires_at_ = 0;
+  std::uint32_t flags_ = 0;
 };
 
 }  // namespace rawcache

@@ -51,6 +51,7 @@ class RawDiskCache::Impl {
     std::string_view key;
     std::span<const std::byte> value;
     std::chrono::seconds ttl{0};
+    std::uint32_t flags = 0;
     bool durable = false;
   };
   Result<void> write(const WriteCall& call);

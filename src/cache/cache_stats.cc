@@ -132,7 +132,7 @@ std::uint64_t RawDiskCache::Impl::value_bytes_max(std::size_t key_bytes) const {
   const std::uint64_t readable =
       options_.read_buffer_bytes - std::uint64_t{2} * IoArena::kPageBytes;
   const std::uint64_t limit = std::min(entry_bytes_max(superblock_), readable);
-  const std::uint64_t overhead = entry_bytes(key_bytes, 0, true);
+  const std::uint64_t overhead = entry_bytes(key_bytes, 0, kEntryHasAll);
   return limit > overhead ? limit - overhead : 0;
 }
 

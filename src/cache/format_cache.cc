@@ -32,7 +32,7 @@ CacheInfo info_of(const Superblock& superblock, const DiskInfo& disk) {
   info.segment_bytes = superblock.segment_bytes;
   info.segments = superblock.segments;
   info.entries_max = superblock.entries_max;
-  info.value_bytes_max = entry_bytes_max(superblock) - entry_bytes(1, 0, true);
+  info.value_bytes_max = entry_bytes_max(superblock) - entry_bytes(1, 0, kEntryHasAll);
   info.entry_alignment = superblock.entry_alignment;
   info.checkpoint_area_bytes = superblock.checkpoint_bytes;
   info.engine = disk.engine;

@@ -42,8 +42,7 @@ bool LogWriter::part_takes(std::uint64_t size) const {
 }
 
 LogWriter::Appended LogWriter::append(EntryFields& entry, std::uint64_t replay_from) {
-  const std::uint64_t exact =
-      entry_bytes(entry.key.size(), entry.value.size(), entry.expires_at != 0);
+  const std::uint64_t exact = entry_bytes(entry);
   const std::uint64_t size = round_up(exact, superblock_.entry_alignment);
 
   std::span<std::byte> room;
@@ -384,13 +383,7 @@ void LogWriter::append_again(const PendingBatch& batch, std::uint64_t replay_fro
     EntryWalker walker = walker_of(part);
     while (const auto view = walker.next()) {
       if (view->kind == EntryKind::withdrawn) continue;
-      EntryFields entry{.kind = view->kind,
-                        .sequence = view->sequence,
-                        .expires_at = view->expires_at,
-                        .key = view->key,
-                        .key_hash = view->key_hash,
-                        .value = view->value,
-                        .value_hash = hash_value(view->value)};
+      EntryFields entry = fields_of(*view);
       const Appended appended = append(entry, replay_from);
       RAWCACHE_ASSERT(appended.obstacle == Obstacle::none);
       const Location before{walker.offset(), size_class(view->bytes)};

@@ -78,10 +78,10 @@ Result<Value> RawDiskCache::Impl::make_value(const EntryView& entry, const ReadA
     if (IoLease copy = arena_->heap_lease(entry.value.size(), false)) {
       std::memcpy(copy.bytes.data(), entry.value.data(), entry.value.size());
       return Value(std::move(copy.owner), copy.bytes.first(entry.value.size()), entry.sequence,
-                   entry.expires_at);
+                   entry.expires_at, entry.user_flags);
     }
   }
-  return Value(read.lease, entry.value, entry.sequence, entry.expires_at);
+  return Value(read.lease, entry.value, entry.sequence, entry.expires_at, entry.user_flags);
 }
 
 // --- One key ---
@@ -232,7 +232,8 @@ Result<bool> RawDiskCache::Impl::visit_slots(std::uint32_t page,
       const KeyInfo info{.key = entry->key,
                          .value_bytes = entry->value.size(),
                          .sequence = entry->sequence,
-                         .expires_at = entry->expires_at};
+                         .expires_at = entry->expires_at,
+                         .flags = entry->user_flags};
       if (!each(info)) return false;
     }
   }

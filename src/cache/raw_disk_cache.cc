@@ -12,7 +12,8 @@ RawDiskCache::~RawDiskCache() = default;
 
 Result<void> RawDiskCache::store(std::string_view key, std::span<const std::byte> value,
                                  StoreOptions options) {
-  return impl_->write({.key = key, .value = value, .ttl = options.ttl, .durable = true});
+  return impl_->write(
+      {.key = key, .value = value, .ttl = options.ttl, .flags = options.flags, .durable = true});
 }
 Result<void> RawDiskCache::store(std::string_view key, std::string_view value,
                                  StoreOptions options) {
@@ -21,7 +22,8 @@ Result<void> RawDiskCache::store(std::string_view key, std::string_view value,
 
 Result<void> RawDiskCache::store_buffered(std::string_view key, std::span<const std::byte> value,
                                           StoreOptions options) {
-  return impl_->write({.key = key, .value = value, .ttl = options.ttl, .durable = false});
+  return impl_->write(
+      {.key = key, .value = value, .ttl = options.ttl, .flags = options.flags, .durable = false});
 }
 Result<void> RawDiskCache::store_buffered(std::string_view key, std::string_view value,
                                           StoreOptions options) {

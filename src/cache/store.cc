@@ -93,6 +93,8 @@ Result<void> RawDiskCache::Impl::write(const WriteCall& call) {
   EntryFields entry{.kind = call.kind,
                     .sequence = 0,
                     .expires_at = call.kind == EntryKind::value ? expiry(call.ttl, now()) : 0,
+                    .user_flags = call.flags,
+                    .encoding = {},
                     .key = call.key,
                     .key_hash = key_hash,
                     .value = call.value,

@@ -162,17 +162,16 @@ void Verifier::list_unreadable_entries() {
 std::string Verifier::key_at(std::uint64_t slot, std::uint32_t page, Location location) {
   const std::uint64_t unit = std::max<std::uint64_t>(disk_.info().io_alignment, 512);
   const std::uint64_t begin = round_down(location.offset, unit);
-  const std::uint64_t end = std::min(
-      round_up(location.offset + sizeof(EntryHeader) + kEntryExpiryBytes + kKeyBytesMax, unit),
-      round_down(disk_.info().size_bytes, unit));
+  const std::uint64_t end =
+      std::min(round_up(location.offset + entry_bytes(kKeyBytesMax, 0, kEntryHasAll), unit),
+               round_down(disk_.info().size_bytes, unit));
   AlignedBuffer buffer = AlignedBuffer::allocate(end - begin);
   if (buffer.empty() || !disk_.read(begin, buffer.bytes())) return {};
   const std::span<const std::byte> bytes = buffer.bytes().subspan(location.offset - begin);
   EntryHeader header{};
   if (bytes.size() < sizeof header) return {};
   std::memcpy(&header, bytes.data(), sizeof header);
-  const std::size_t at =
-      sizeof header + ((header.flags & kEntryHasExpiry) != 0 ? kEntryExpiryBytes : 0);
+  const std::size_t at = entry_bytes(0, 0, header.flags & kEntryHasAll);
   if (header.key_bytes == 0 || at + header.key_bytes > bytes.size()) return {};
   const std::string_view key(reinterpret_cast<const char*>(bytes.data() + at), header.key_bytes);
   return index_->matches(hash_key(key, superblock_.id), page, slot) ? std::string(key)

@@ -21,18 +21,56 @@ struct EntryDigest {
   std::uint8_t kind;
   std::uint8_t flags;
   std::uint32_t expires_at;
+  std::uint32_t user_flags;
+  std::uint32_t encoding;
   std::uint32_t zero;
 };
 
-std::uint64_t entry_checksum(const EntryHeader& header, std::uint32_t expires_at,
+struct OptionalFields {
+  std::uint32_t expires_at = 0;
+  std::uint32_t user_flags = 0;
+  std::uint32_t encoding = 0;
+};
+
+std::uint64_t entry_checksum(const EntryHeader& header, const OptionalFields& optional,
                              std::uint64_t key_hash, std::uint64_t value_hash, const Place& place) {
   return hash_struct(EntryDigest{value_hash, key_hash, header.sequence, header.value_bytes,
-                                 header.key_bytes, header.kind, header.flags, expires_at, 0},
+                                 header.key_bytes, header.kind, header.flags, optional.expires_at,
+                                 optional.user_flags, optional.encoding, 0},
                      place_seed(place));
 }
 
+std::uint8_t flags_of(const EntryFields& entry) {
+  return static_cast<std::uint8_t>((entry.expires_at != 0 ? kEntryHasExpiry : 0) |
+                                   (entry.user_flags != 0 ? kEntryHasUserFlags : 0) |
+                                   (entry.encoding.codec != Codec::none ? kEntryHasEncoding : 0));
+}
+
+/// Writes a field if it is there. What is left of `out` follows it.
+void save_optional(std::span<std::byte>& out, std::uint32_t field) {
+  if (field == 0) return;
+  save(out, field);
+  out = out.subspan(kEntryFieldBytes);
+}
+
+/// Reads the field if `flag` announces it; false if it is zero then, which is not written.
+bool load_optional(std::span<const std::byte>& rest, const EntryHeader& header, std::uint8_t flag,
+                   std::uint32_t& field) {
+  if ((header.flags & flag) == 0) return true;
+  field = load<std::uint32_t>(rest);
+  rest = rest.subspan(kEntryFieldBytes);
+  return field != 0;
+}
+
+// The word of an encoding: codec (2 bits) | dictionary (3) | raw size (27), from the highest bit.
+constexpr int kCodecShift = 30;
+constexpr int kDictionaryShift = 27;
+constexpr std::uint32_t kRawBytesMask = (std::uint32_t{1} << kDictionaryShift) - 1;
+static_assert(kEntryValueBytesMax <= kRawBytesMask);
+static_assert(kDictionarySlots == 1 << (kCodecShift - kDictionaryShift));
+
 bool well_formed(const EntryHeader& header) {
-  if ((header.flags & ~kEntryHasExpiry) != 0) return false;
+  if ((header.flags & ~kEntryHasAll) != 0) return false;
   if (header.key_bytes == 0 || header.key_bytes > kKeyBytesMax) return false;
   if (header.value_bytes > kEntryValueBytesMax) return false;
   switch (static_cast<EntryKind>(header.kind)) {
@@ -57,13 +95,47 @@ std::uint64_t hash_key(std::string_view key, const CacheId& id) {
 
 std::uint64_t hash_value(std::span<const std::byte> value) { return hash64(value); }
 
-std::size_t entry_bytes(std::size_t key_bytes, std::size_t value_bytes, bool has_expiry) {
-  return sizeof(EntryHeader) + (has_expiry ? kEntryExpiryBytes : 0) + key_bytes + value_bytes;
+std::uint32_t encoding_word(const Encoding& encoding) {
+  if (encoding.codec == Codec::none) return 0;
+  return static_cast<std::uint32_t>(encoding.codec) << kCodecShift |
+         static_cast<std::uint32_t>(encoding.dictionary) << kDictionaryShift | encoding.raw_bytes;
+}
+
+std::optional<Encoding> parse_encoding(std::uint32_t word) {
+  const Encoding encoding{
+      .codec = static_cast<Codec>(word >> kCodecShift),
+      .dictionary = static_cast<std::uint8_t>((word >> kDictionaryShift) & (kDictionarySlots - 1)),
+      .raw_bytes = word & kRawBytesMask};
+  if (encoding.codec == Codec::none || encoding.raw_bytes > kEntryValueBytesMax) {
+    return std::nullopt;
+  }
+  if (encoding.dictionary != 0 && encoding.codec != Codec::zstd_dictionary) return std::nullopt;
+  return encoding;
+}
+
+std::size_t entry_bytes(std::size_t key_bytes, std::size_t value_bytes, std::uint8_t flags) {
+  const auto fields = static_cast<std::size_t>(std::popcount(flags));
+  return sizeof(EntryHeader) + fields * kEntryFieldBytes + key_bytes + value_bytes;
+}
+
+std::size_t entry_bytes(const EntryFields& entry) {
+  return entry_bytes(entry.key.size(), entry.value.size(), flags_of(entry));
+}
+
+EntryFields fields_of(const EntryView& view) {
+  return {.kind = view.kind,
+          .sequence = view.sequence,
+          .expires_at = view.expires_at,
+          .user_flags = view.user_flags,
+          .encoding = view.encoding,
+          .key = view.key,
+          .key_hash = view.key_hash,
+          .value = view.value,
+          .value_hash = hash_value(view.value)};
 }
 
 std::uint64_t encode_entry(std::span<std::byte> out, const EntryFields& entry, const Place& place) {
-  const bool has_expiry = entry.expires_at != 0;
-  RAWCACHE_ASSERT(out.size() >= entry_bytes(entry.key.size(), entry.value.size(), has_expiry));
+  RAWCACHE_ASSERT(out.size() >= entry_bytes(entry));
   RAWCACHE_ASSERT(entry.value.size() <= kEntryValueBytesMax && entry.key.size() <= kKeyBytesMax);
   EntryHeader header{
       .checksum = 0,
@@ -71,17 +143,17 @@ std::uint64_t encode_entry(std::span<std::byte> out, const EntryFields& entry, c
       .value_bytes = static_cast<std::uint32_t>(entry.value.size()),
       .key_bytes = static_cast<std::uint16_t>(entry.key.size()),
       .kind = static_cast<std::uint8_t>(entry.kind),
-      .flags = has_expiry ? kEntryHasExpiry : std::uint8_t{0},
+      .flags = flags_of(entry),
   };
+  const OptionalFields optional{entry.expires_at, entry.user_flags, encoding_word(entry.encoding)};
   RAWCACHE_ASSERT(well_formed(header));
-  header.checksum =
-      entry_checksum(header, entry.expires_at, entry.key_hash, entry.value_hash, place);
+  RAWCACHE_ASSERT(optional.encoding == 0 || parse_encoding(optional.encoding) == entry.encoding);
+  header.checksum = entry_checksum(header, optional, entry.key_hash, entry.value_hash, place);
   save(out, header);
   out = out.subspan(sizeof(header));
-  if (has_expiry) {
-    save(out, entry.expires_at);
-    out = out.subspan(kEntryExpiryBytes);
-  }
+  save_optional(out, optional.expires_at);
+  save_optional(out, optional.user_flags);
+  save_optional(out, optional.encoding);
   std::memcpy(out.data(), entry.key.data(), entry.key.size());
   if (!entry.value.empty()) {
     std::memcpy(out.data() + entry.key.size(), entry.value.data(), entry.value.size());
@@ -94,17 +166,24 @@ std::expected<EntryView, EntryError> decode_entry(std::span<const std::byte> byt
   if (bytes.size() < sizeof(EntryHeader)) return std::unexpected(EntryError::truncated);
   const auto header = load<EntryHeader>(bytes);
   if (!well_formed(header)) return std::unexpected(EntryError::malformed);
-  const bool has_expiry = (header.flags & kEntryHasExpiry) != 0;
-  const std::size_t size = entry_bytes(header.key_bytes, header.value_bytes, has_expiry);
+  const std::size_t size = entry_bytes(header.key_bytes, header.value_bytes, header.flags);
   if (size > bytes.size()) return std::unexpected(EntryError::truncated);
 
   EntryView view;
   auto rest = bytes.first(size).subspan(sizeof(EntryHeader));
-  if (has_expiry) {
-    view.expires_at = load<std::uint32_t>(rest);
-    if (view.expires_at == 0) return std::unexpected(EntryError::malformed);
-    rest = rest.subspan(kEntryExpiryBytes);
+  OptionalFields optional;
+  if (!load_optional(rest, header, kEntryHasExpiry, optional.expires_at) ||
+      !load_optional(rest, header, kEntryHasUserFlags, optional.user_flags) ||
+      !load_optional(rest, header, kEntryHasEncoding, optional.encoding)) {
+    return std::unexpected(EntryError::malformed);
   }
+  if (optional.encoding != 0) {
+    const auto encoding = parse_encoding(optional.encoding);
+    if (!encoding) return std::unexpected(EntryError::malformed);
+    view.encoding = *encoding;
+  }
+  view.expires_at = optional.expires_at;
+  view.user_flags = optional.user_flags;
   view.kind = static_cast<EntryKind>(header.kind);
   view.sequence = header.sequence;
   view.key = as_text(rest.first(header.key_bytes));
@@ -112,7 +191,7 @@ std::expected<EntryView, EntryError> decode_entry(std::span<const std::byte> byt
   view.value = rest.subspan(header.key_bytes);
   view.checksum = header.checksum;
   view.bytes = size;
-  if (entry_checksum(header, view.expires_at, view.key_hash, hash_value(view.value), place) !=
+  if (entry_checksum(header, optional, view.key_hash, hash_value(view.value), place) !=
       header.checksum) {
     return std::unexpected(EntryError::checksum);
   }
@@ -124,8 +203,10 @@ std::uint64_t withdraw_entry(std::span<std::byte> bytes, const Place& place) {
   RAWCACHE_ASSERT(entry.has_value());
   auto header = load<EntryHeader>(bytes);
   header.kind = static_cast<std::uint8_t>(EntryKind::withdrawn);
+  const OptionalFields optional{entry->expires_at, entry->user_flags,
+                                encoding_word(entry->encoding)};
   header.checksum =
-      entry_checksum(header, entry->expires_at, entry->key_hash, hash_value(entry->value), place);
+      entry_checksum(header, optional, entry->key_hash, hash_value(entry->value), place);
   save(bytes, header);
   return header.checksum;
 }

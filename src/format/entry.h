@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <expected>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <type_traits>
@@ -25,19 +26,45 @@ struct EntryHeader {
   std::uint32_t value_bytes;
   std::uint16_t key_bytes;
   std::uint8_t kind;
-  std::uint8_t flags;  ///< kEntryHasExpiry; others must be zero
+  std::uint8_t flags;  ///< which optional fields follow; unknown bits must be zero
 };
 static_assert(sizeof(EntryHeader) == 24 && std::has_unique_object_representations_v<EntryHeader>);
-inline constexpr std::uint8_t kEntryHasExpiry = 1;  ///< a 32-bit expiry follows the header
-inline constexpr std::size_t kEntryExpiryBytes = 4;
+
+// Bits of EntryHeader::flags. Each announces a field of 32 bits, not zero, behind the header; the
+// fields that are there follow each other in the order of their bits.
+inline constexpr std::uint8_t kEntryHasExpiry = 1;
+inline constexpr std::uint8_t kEntryHasUserFlags = 2;
+inline constexpr std::uint8_t kEntryHasEncoding = 4;
+inline constexpr std::uint8_t kEntryHasAll =
+    kEntryHasExpiry | kEntryHasUserFlags | kEntryHasEncoding;
+inline constexpr std::size_t kEntryFieldBytes = 4;  ///< of each optional field
 /// No entry has a larger value: segments are not larger.
 inline constexpr std::uint32_t kEntryValueBytesMax = std::uint32_t{64} << 20;
+
+enum class Codec : std::uint8_t { none = 0, lz4 = 1, zstd = 2, zstd_dictionary = 3 };
+
+/// How the bytes of a value were made from what the user stored.
+struct Encoding {
+  Codec codec = Codec::none;
+  std::uint8_t dictionary = 0;  ///< slot, 0 to kDictionarySlots - 1; 0 without a dictionary
+  std::uint32_t raw_bytes = 0;  ///< size of what was stored; at most kEntryValueBytesMax
+
+  friend bool operator==(const Encoding&, const Encoding&) = default;
+};
+inline constexpr std::uint8_t kDictionarySlots = 8;
+
+/// The encoding as the entry's word; 0 if there is no codec.
+std::uint32_t encoding_word(const Encoding& encoding);
+/// Nothing if no encoder wrote the word: unknown bits, no codec, an impossible size.
+std::optional<Encoding> parse_encoding(std::uint32_t word);
 
 /// An entry to be encoded.
 struct EntryFields {
   EntryKind kind = EntryKind::value;
   std::uint64_t sequence = 0;
   std::uint32_t expires_at = 0;  ///< Unix time, seconds; 0: never
+  std::uint32_t user_flags = 0;  ///< the user's; mean nothing here
+  Encoding encoding;             ///< of `value`
   std::string_view key;
   std::uint64_t key_hash = 0;  ///< hash_key(key)
   std::span<const std::byte> value;
@@ -49,6 +76,8 @@ struct EntryView {
   EntryKind kind = EntryKind::value;
   std::uint64_t sequence = 0;
   std::uint32_t expires_at = 0;
+  std::uint32_t user_flags = 0;
+  Encoding encoding;
   std::string_view key;
   std::uint64_t key_hash = 0;
   std::span<const std::byte> value;
@@ -68,8 +97,12 @@ std::uint64_t hash_key(std::string_view key, const CacheId& id);
 /// computed before the place is known.
 std::uint64_t hash_value(std::span<const std::byte> value);
 
-/// Exact size of an entry.
-std::size_t entry_bytes(std::size_t key_bytes, std::size_t value_bytes, bool has_expiry);
+/// Exact size of an entry with the optional fields of `flags` (EntryHeader::flags).
+std::size_t entry_bytes(std::size_t key_bytes, std::size_t value_bytes, std::uint8_t flags);
+std::size_t entry_bytes(const EntryFields& entry);
+
+/// What encodes to the same entry elsewhere. Views into what `view` views.
+EntryFields fields_of(const EntryView& view);
 
 /// Writes the entry to the start of `out` (out.size() >= entry_bytes) and returns its checksum.
 std::uint64_t encode_entry(std::span<std::byte> out, const EntryFields& entry, const Place& place);
@@ -78,9 +111,9 @@ std::uint64_t encode_entry(std::span<std::byte> out, const EntryFields& entry, c
 std::expected<EntryView, EntryError> decode_entry(std::span<const std::byte> bytes,
                                                   const Place& place);
 
-/// Turns an encoded entry into a withdrawn one, in place; returns the new checksum. Lengths, expiry
-/// and bytes stay, so that a walk stays in step. The entry must be one that encode_entry wrote for
-/// this place.
+/// Turns an encoded entry into a withdrawn one, in place; returns the new checksum. Lengths,
+/// optional fields and bytes stay, so that a walk stays in step. The entry must be one that
+/// encode_entry wrote for this place.
 std::uint64_t withdraw_entry(std::span<std::byte> bytes, const Place& place);
 
 }  // namespace rawcache

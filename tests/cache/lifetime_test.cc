@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <map>
 #include <random>
 
 #include "support/cache_fixture.h"
@@ -97,6 +98,38 @@ TEST_F(Lifetime, BatchesMayBeEmptyAndRepeatKeys) {
   std::vector<std::string> texts;
   for (const auto& value : cache->lookup_batch(keys)) texts.push_back(text(value));
   EXPECT_EQ(texts, (std::vector<std::string>{"2", "1", "error not_found", "1", "2", "1"}));
+}
+
+// --- User flags ---
+
+TEST_F(Lifetime, FlagsStayWithTheirValueThroughBufferDiskCrashAndCheckpoint) {
+  ASSERT_TRUE(cache->store("direct", "1", {.flags = 0xFFFFFFFF}));
+  ASSERT_TRUE(cache->store_buffered("both", "2", {.ttl = seconds(100), .flags = 7}));
+  ASSERT_TRUE(cache->store_buffered("none", "3"));
+  const auto expect_flags = [&] {
+    const std::vector<std::string_view> keys{"none", "direct", "both"};
+    const auto values = cache->lookup_batch(keys);
+    ASSERT_TRUE(values[0] && values[1] && values[2]);
+    EXPECT_EQ(values[0]->flags(), 0u);
+    EXPECT_EQ(values[1]->flags(), 0xFFFFFFFF);
+    EXPECT_EQ(values[2]->flags(), 7u);
+    EXPECT_EQ(values[2]->expires_at(), static_cast<std::uint32_t>(clock + 100));
+    EXPECT_EQ(cache->lookup("direct")->flags(), 0xFFFFFFFF);
+    std::map<std::string, std::uint32_t> seen;
+    ASSERT_TRUE(cache->for_each_key([&](const KeyInfo& info) {
+      seen[std::string(info.key)] = info.flags;
+      return true;
+    }));
+    EXPECT_EQ(seen, (std::map<std::string, std::uint32_t>{
+                        {"direct", 0xFFFFFFFF}, {"both", 7}, {"none", 0}}));
+  };
+  expect_flags();
+  ASSERT_TRUE(cache->flush_writes());
+  expect_flags();
+  crash(CrashPolicy::lose_all);
+  expect_flags();
+  reopen();
+  expect_flags();
 }
 
 // --- Expiry ---

@@ -34,6 +34,65 @@ Bytes with_header(Bytes bytes, void (*change)(EntryHeader&)) {
   return bytes;
 }
 
+/// The optional fields that `present` (EntryHeader::flags) asks for.
+EntryFields with_optional(EntryFields entry, std::uint8_t present) {
+  if ((present & kEntryHasExpiry) != 0) entry.expires_at = 1700000000;
+  if ((present & kEntryHasUserFlags) != 0) entry.user_flags = 0xDEADBEEF;
+  if ((present & kEntryHasEncoding) != 0) {
+    entry.encoding = {.codec = Codec::zstd_dictionary, .dictionary = 6, .raw_bytes = 12345};
+  }
+  return entry;
+}
+
+TEST(Entry, OptionalFieldsAreReadBackInEveryCombination) {
+  for (std::uint8_t present = 0; present <= kEntryHasAll; ++present) {
+    const EntryFields entry = with_optional(fields("key", "value", kPlace), present);
+    const Bytes bytes = encoded(entry, kPlace);
+    EXPECT_EQ(bytes.size(), entry_bytes(3, 5, present));
+    const auto view = decode_entry(bytes, kPlace);
+    ASSERT_TRUE(view.has_value());
+    EXPECT_EQ(view->expires_at, entry.expires_at);
+    EXPECT_EQ(view->user_flags, entry.user_flags);
+    EXPECT_EQ(view->encoding, entry.encoding);
+    EXPECT_EQ(as_text(view->value), "value");
+    EXPECT_EQ(encoded(fields_of(*view), kPlace), bytes);  // a copy elsewhere loses nothing
+    for (std::size_t size = 0; size < bytes.size(); ++size) {
+      EXPECT_EQ(error_of(std::span(bytes).first(size)), EntryError::truncated) << size;
+    }
+  }
+}
+
+TEST(Entry, AnEncodingSurvivesItsWordAndNothingElseIsTakenForOne) {
+  for (const Encoding& encoding :
+       {Encoding{Codec::lz4, 0, 0}, Encoding{Codec::zstd, 0, kEntryValueBytesMax},
+        Encoding{Codec::zstd_dictionary, 0, 1}, Encoding{Codec::zstd_dictionary, 7, 1}}) {
+    EXPECT_EQ(parse_encoding(encoding_word(encoding)), encoding);
+  }
+  EXPECT_EQ(encoding_word({}), 0u);
+  const auto word = [](std::uint32_t codec, std::uint32_t dictionary, std::uint32_t raw) {
+    return codec << 30 | dictionary << 27 | raw;
+  };
+  EXPECT_EQ(parse_encoding(0), std::nullopt);
+  EXPECT_EQ(parse_encoding(word(0, 0, 5)), std::nullopt);
+  EXPECT_EQ(parse_encoding(word(1, 1, 5)), std::nullopt);  // a dictionary without a codec for it
+  EXPECT_EQ(parse_encoding(word(2, 7, 5)), std::nullopt);
+  EXPECT_EQ(parse_encoding(word(2, 0, kEntryValueBytesMax + 1)), std::nullopt);
+  EXPECT_EQ(parse_encoding(0xFFFFFFFF), std::nullopt);
+}
+
+TEST(Entry, OptionalFieldsThatNobodyWritesAreMalformed) {
+  for (const std::uint8_t flag : {kEntryHasExpiry, kEntryHasUserFlags, kEntryHasEncoding}) {
+    Bytes bytes = encoded(with_optional(fields("key", "value", kPlace), flag), kPlace);
+    std::ranges::fill(std::span(bytes).subspan(sizeof(EntryHeader), kEntryFieldBytes),
+                      std::byte{0});
+    EXPECT_EQ(error_of(bytes), EntryError::malformed) << int{flag};
+  }
+  Bytes bytes = encoded(with_optional(fields("key", "value", kPlace), kEntryHasEncoding), kPlace);
+  std::ranges::fill(std::span(bytes).subspan(sizeof(EntryHeader), kEntryFieldBytes),
+                    std::byte{0xFF});
+  EXPECT_EQ(error_of(bytes), EntryError::malformed);
+}
+
 TEST(Entry, IsReadBackAsItWasWritten) {
   const std::string long_key(kKeyBytesMax, 'k');
   const std::string long_value(100000, 'v');
@@ -43,7 +102,7 @@ TEST(Entry, IsReadBackAsItWasWritten) {
         EntryFields entry = fields(key, value, kPlace);
         entry.sequence = 0x1122334455667788;
         entry.expires_at = expires_at;
-        Bytes bytes(entry_bytes(key.size(), value.size(), expires_at != 0));
+        Bytes bytes(entry_bytes(entry));
         EXPECT_EQ(bytes.size(), 24 + (expires_at != 0 ? 4 : 0) + key.size() + value.size());
         const std::uint64_t checksum = encode_entry(bytes, entry, kPlace);
         const std::size_t size = bytes.size();
@@ -80,10 +139,9 @@ TEST(Entry, ARemoveCarriesAKeyAndNoValue) {
 }
 
 TEST(Entry, EverySingleBitFlipIsDetected) {
-  for (const std::uint32_t expires_at : {0u, 1700000000u}) {
-    EntryFields entry = fields("key", "some value", kPlace);
+  for (std::uint8_t present = 0; present <= kEntryHasAll; ++present) {
+    EntryFields entry = with_optional(fields("key", "some value", kPlace), present);
     entry.sequence = 3;
-    entry.expires_at = expires_at;
     Bytes bytes = encoded(entry, kPlace);
     const std::size_t bits = bytes.size() * 8;
     bytes.resize(4096);  // so that longer lengths are not found out by the end of the bytes alone
@@ -124,7 +182,7 @@ TEST(Entry, HostileHeadersAreMalformedAtOnce) {
       [](EntryHeader& h) { h.kind = 0; },
       [](EntryHeader& h) { h.kind = 4; },
       [](EntryHeader& h) { h.kind = 0xFF; },
-      [](EntryHeader& h) { h.flags = 2; },
+      [](EntryHeader& h) { h.flags = 8; },
       [](EntryHeader& h) { h.flags = 0x81; },
       [](EntryHeader& h) { h.kind = static_cast<std::uint8_t>(EntryKind::remove); },  // has a value
   };
@@ -138,16 +196,8 @@ TEST(Entry, HostileHeadersAreMalformedAtOnce) {
   EXPECT_EQ(error_of(Bytes(4096, std::byte{0xFF})), EntryError::malformed);
 }
 
-TEST(Entry, AnExpiryOfZeroIsMalformed) {
-  EntryFields entry = fields("key", "value", kPlace);
-  entry.expires_at = 1;
-  Bytes bytes = encoded(entry, kPlace);
-  bytes[sizeof(EntryHeader)] = std::byte{0};
-  EXPECT_EQ(error_of(bytes), EntryError::malformed);
-}
-
 TEST(Entry, WithdrawingKeepsLengthAndBytesAndChangesTheChecksum) {
-  EntryFields entry = fields("key", "value", kPlace);
+  EntryFields entry = with_optional(fields("key", "value", kPlace), kEntryHasAll);
   entry.sequence = 11;
   entry.expires_at = 99;
   const Bytes before = encoded(entry, kPlace);
@@ -162,6 +212,8 @@ TEST(Entry, WithdrawingKeepsLengthAndBytesAndChangesTheChecksum) {
   EXPECT_EQ(view->bytes, before.size());
   EXPECT_EQ(view->sequence, 11u);
   EXPECT_EQ(view->expires_at, 99u);
+  EXPECT_EQ(view->user_flags, entry.user_flags);
+  EXPECT_EQ(view->encoding, entry.encoding);
   EXPECT_TRUE(std::ranges::equal(std::span(bytes).subspan(sizeof(EntryHeader)),
                                  std::span(before).subspan(sizeof(EntryHeader))));
   EXPECT_EQ(withdraw_entry(bytes, kPlace), checksum);  // twice changes nothing more

@@ -62,7 +62,7 @@ inline EntryFields fields(std::string_view key, std::string_view value, const Pl
 }
 
 inline Bytes encoded(const EntryFields& entry, const Place& place) {
-  Bytes bytes(entry_bytes(entry.key.size(), entry.value.size(), entry.expires_at != 0));
+  Bytes bytes(entry_bytes(entry));
   encode_entry(bytes, entry, place);
   return bytes;
 }
@@ -81,7 +81,7 @@ class PartBuilder {
     place.offset += position;
     EntryFields entry = fields(key, value, place);
     entry.sequence = ++entries_;
-    bytes_.resize(position + entry_bytes(key.size(), value.size(), false));
+    bytes_.resize(position + entry_bytes(key.size(), value.size(), 0));
     digest_ = digest_next(digest_, encode_entry(std::span(bytes_).subspan(position), entry, place));
     return position;
   }

@@ -43,14 +43,30 @@ TEST(GoldenBytes, Entry) {
   entry.expires_at = 1700000000;
   Bytes bytes = testing::encoded(entry, kPlace);
   EXPECT_EQ(hex(bytes),
-            "1e9085ce89653cea"  // checksum
+            "4f667ab9323c47a9"  // checksum
             "8877665544332211"  // sequence
             "05000000" "0300" "01" "01"  // value bytes, key bytes, kind, flags
             "00f15365"  // expiry
             "6b6579" "76616c7565");  // key, value
   withdraw_entry(bytes, kPlace);
   EXPECT_EQ(hex(std::span(bytes).first(24)),
-            "8ab9066e8754ab8d" "8877665544332211" "05000000" "0300" "03" "01");
+            "c1f0ac109d2fabcf" "8877665544332211" "05000000" "0300" "03" "01");
+}
+
+TEST(GoldenBytes, EntryWithAllFields) {
+  EntryFields entry = testing::fields("key", "value", kPlace);
+  entry.sequence = 3;
+  entry.expires_at = 1700000000;
+  entry.user_flags = 0xA1B2C3D4;
+  entry.encoding = {.codec = Codec::zstd_dictionary, .dictionary = 5, .raw_bytes = 0x123456};
+  EXPECT_EQ(hex(testing::encoded(entry, kPlace)),
+            "e1f491d521073709"  // checksum
+            "0300000000000000"  // sequence
+            "05000000" "0300" "01" "07"  // value bytes, key bytes, kind, flags
+            "00f15365"  // expiry
+            "d4c3b2a1"  // user flags
+            "563412e8"  // codec 3, dictionary 5, raw size
+            "6b6579" "76616c7565");  // key, value
 }
 
 TEST(GoldenBytes, Remove) {
@@ -58,7 +74,7 @@ TEST(GoldenBytes, Remove) {
   entry.kind = EntryKind::remove;
   entry.sequence = 2;
   EXPECT_EQ(hex(testing::encoded(entry, kPlace)),
-            "9e460fd211c0b8f6" "0200000000000000" "00000000" "0300" "02" "00" "6b6579");
+            "0a2f5eb4c7845b2a" "0200000000000000" "00000000" "0300" "02" "00" "6b6579");
 }
 
 TEST(GoldenBytes, BatchHeader) {
@@ -199,13 +215,16 @@ TEST(GoldenBytes, ChecksumsAreComputedAsTheDocumentSays) {
 
   const std::uint64_t key_hash =
       hash64(testing::as_bytes("key"), kId.hi ^ (kId.lo << 32 | kId.lo >> 32));
-  const std::uint64_t entry[5] = {hash64(testing::as_bytes("value")), key_hash,
+  const std::uint64_t entry[6] = {hash64(testing::as_bytes("value")), key_hash,
                                   0x1122334455667788,  // sequence
-                                  0x01'01'0003'00000005,
-                                  1700000000};  // flags, kind, key bytes, value bytes; expiry
+                                  0x07'01'0003'00000005,
+                                  // flags, kind, key bytes, value bytes; then the optional fields
+                                  0xA1B2C3D4'6553F100, 0x40000007};
   EntryFields fields = testing::fields("key", "value", kPlace);
   fields.sequence = entry[2];
   fields.expires_at = 1700000000;
+  fields.user_flags = 0xA1B2C3D4;
+  fields.encoding = {.codec = Codec::lz4, .dictionary = 0, .raw_bytes = 7};
   Bytes bytes(100);
   EXPECT_EQ(encode_entry(bytes, fields, kPlace), hash64(std::as_bytes(std::span(entry)), seed));
 
