@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "crash/power_cut.h"
+#include "support/proof.h"
 
 namespace rawcache::testing {
 namespace {
@@ -145,27 +146,21 @@ std::string CrashRun::judge() {
 }
 
 TEST(Crash, AfterAPowerCutAtAnyIoTheContentIsThatOfAPrefixOfTheCalls) {
-  const Seeds range = seeds(1, 1000);
-  std::uint64_t states = 0;
-  for (std::uint64_t seed = range.first; seed < range.first + range.count; ++seed) {
-    CrashRun run(seed);
+  for (Proof proof(1, 1000); proof.next();) {
+    CrashRun run(proof.seed());
     const std::string wrong = run.go();
-    ASSERT_EQ(wrong, "") << run.words() << "\n" << replay_command(seed);
-    states += run.states();
+    ASSERT_EQ(wrong, "") << run.words() << "\n" << proof.replay_command();
+    proof.add("crash_states", run.states());
   }
-  std::printf("0 violations in %llu crash states, seeds %llu..%llu\n",
-              static_cast<unsigned long long>(states), static_cast<unsigned long long>(range.first),
-              static_cast<unsigned long long>(range.first + range.count - 1));
 }
 
 TEST(Crash, DuringFormatLeavesNoCacheOrAnEmptyOne) {
-  const Seeds range = seeds(1, 20);
-  for (std::uint64_t seed = range.first; seed < range.first + range.count; ++seed) {
-    std::mt19937_64 random(seed);
+  for (Proof proof(1, 20); proof.next();) {
+    std::mt19937_64 random(proof.seed());
     const Scene scene = tiny_scene(random);
     // Over an older cache with content, whose entries must not come back.
     SimDisk before(scene.device_bytes);
-    ASSERT_TRUE(RawDiskCache::format(before, scene.format)) << replay_command(seed);
+    ASSERT_TRUE(RawDiskCache::format(before, scene.format)) << proof.replay_command();
     Oracle oracle(scene.keys, 0);
     {
       auto cache = RawDiskCache::open(std::make_unique<LentDisk>(before), scene.options);
@@ -186,12 +181,13 @@ TEST(Crash, DuringFormatLeavesNoCacheOrAnEmptyOne) {
         const Content content = content_of(*cache, scene.keys, wrong);
         const bool untouched = content == Content(scene.keys, 1);
         EXPECT_TRUE(content == Content(scene.keys, 0) || (k <= 3 && untouched))
-            << "k " << k << ", " << replay_command(seed);
-        EXPECT_EQ(wrong, "") << replay_command(seed);
+            << "k " << k << ", " << proof.replay_command();
+        EXPECT_EQ(wrong, "") << proof.replay_command();
       } else {
         EXPECT_TRUE(cache.error() == Errc::not_a_cache || cache.error() == Errc::superblock_damaged)
-            << cache.error().message() << ", k " << k << ", " << replay_command(seed);
+            << cache.error().message() << ", k " << k << ", " << proof.replay_command();
       }
+      proof.add("crash_states", 1);
       if (!disk.is_cut()) {
         EXPECT_TRUE(formatted);
         break;
@@ -204,11 +200,10 @@ TEST(Crash, DuringFormatLeavesNoCacheOrAnEmptyOne) {
 // --- Rot ---
 
 TEST(Crash, ARottenSectorIsAMissOrAClearErrorAndNeverAnOlderValue) {
-  const Seeds range = seeds(1, 200);
   std::uint64_t opened = 0;
   std::uint64_t refused = 0;
-  for (std::uint64_t seed = range.first; seed < range.first + range.count; ++seed) {
-    std::mt19937_64 random(seed);
+  for (Proof proof(1, 200); proof.next();) {
+    std::mt19937_64 random(proof.seed());
     const Scene scene = tiny_scene(random);
     CutDisk disk(scene.device_bytes);
     ASSERT_TRUE(RawDiskCache::format(disk.disk(), scene.format));
@@ -219,7 +214,7 @@ TEST(Crash, ARottenSectorIsAMissOrAClearErrorAndNeverAnOlderValue) {
       ASSERT_TRUE(cache) << cache.error().message();
       Workload workload(scene, random, 1, true,
                         [&](const Oracle::Event& event) { oracle.tell(event); });
-      for (int i = 0; i < 100; ++i) ASSERT_TRUE(workload.step(*cache)) << replay_command(seed);
+      for (int i = 0; i < 100; ++i) ASSERT_TRUE(workload.step(*cache)) << proof.replay_command();
       ASSERT_TRUE(clean ? workload.close(*cache) : workload.flush(*cache));
       disk.cut_at(1);
     }
@@ -245,21 +240,21 @@ TEST(Crash, ARottenSectorIsAMissOrAClearErrorAndNeverAnOlderValue) {
       if (!cache) {
         EXPECT_TRUE(cache.error() == Errc::superblock_damaged ||
                     cache.error() == Errc::checkpoint_lost || cache.error() == Errc::not_a_cache)
-            << cache.error().message() << ", " << replay_command(seed);
+            << cache.error().message() << ", " << proof.replay_command();
         ++refused;
+        proof.add("rotten_disks", 1);
         continue;
       }
       ++opened;
+      proof.add("rotten_disks", 1);
       std::string wrong;
       const Content content = content_of(*cache, scene.keys, wrong);
-      ASSERT_EQ(wrong, "") << replay_command(seed);
+      ASSERT_EQ(wrong, "") << proof.replay_command();
       ASSERT_EQ(oracle.check_after_rot(content), "")
           << "sector at " << at << ", " << scene.words() << "\n"
-          << replay_command(seed);
+          << proof.replay_command();
     }
   }
-  std::printf("0 older values; %llu rotten disks opened, %llu refused\n",
-              static_cast<unsigned long long>(opened), static_cast<unsigned long long>(refused));
   EXPECT_GT(opened, refused);
 }
 

@@ -8,6 +8,7 @@
 #include <ostream>
 
 #include "crash/power_cut.h"
+#include "support/proof.h"
 
 namespace rawcache::testing {
 namespace {
@@ -160,7 +161,7 @@ TEST_P(FaultSweep, TheKthReadWriteOrSyncMayFailForEveryK) {
       }
     }
   }
-  std::printf("%llu runs\n", static_cast<unsigned long long>(runs_));
+  Proof().add("faults_injected", runs_);
 }
 
 TEST_P(FaultSweep, OpenMayMeetAFaultAtEveryIoAndTheNextOpenFindsEverything) {
@@ -194,9 +195,11 @@ TEST_P(FaultSweep, OpenMayMeetAFaultAtEveryIoAndTheNextOpenFindsEverything) {
             recover_from(again.medium().crash(random, any_policy(random)), scene_, random);
         ASSERT_EQ(recovered.wrong, "");
         ASSERT_EQ(oracle.check_after_crash(recovered.content, oracle.now()), "");
+        ++runs_;
       }
     }
   }
+  Proof().add("faults_injected", runs_);
 }
 
 INSTANTIATE_TEST_SUITE_P(Scenarios, FaultSweep, ::testing::ValuesIn(kScenarios),

@@ -22,26 +22,6 @@ std::uint64_t between(std::mt19937_64& random, std::uint64_t low, std::uint64_t 
   return low + random() % (high - low + 1);
 }
 
-std::uint64_t environment_number(const char* name, std::uint64_t otherwise) {
-  const char* const text = std::getenv(name);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
-
-constexpr std::uint64_t default_scale() {
-#if defined(__SANITIZE_THREAD__)
-  return 5;
-#elif defined(__SANITIZE_ADDRESS__)
-  return 20;
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-  return 5;
-#elif __has_feature(address_sanitizer)
-  return 20;
-#endif
-#endif
-  return 100;
-}
-
 }  // namespace
 
 std::string Scene::words() const {
@@ -225,23 +205,6 @@ Content content_of(RawDiskCache& cache, std::uint32_t keys, std::string& wrong, 
     }
   }
   return content;
-}
-
-// --- Seeds ---
-
-Seeds seeds(std::uint64_t first, std::uint64_t count) {
-  if (std::getenv("RAWCACHE_SEED") != nullptr) {
-    return {environment_number("RAWCACHE_SEED", 0), environment_number("RAWCACHE_SEEDS", 1)};
-  }
-  const std::uint64_t scale = environment_number("RAWCACHE_TEST_SCALE", default_scale());
-  return {first, std::max<std::uint64_t>(1, count * scale / 100)};
-}
-
-std::string replay_command(std::uint64_t seed) {
-  const auto* const info = ::testing::UnitTest::GetInstance()->current_test_info();
-  const std::string name =
-      info == nullptr ? "*" : std::string(info->test_suite_name()) + "." + info->name();
-  return "RAWCACHE_SEED=" + std::to_string(seed) + " <this executable> --gtest_filter=" + name;
 }
 
 }  // namespace rawcache::testing

@@ -98,15 +98,4 @@ class Workload {
 Content content_of(RawDiskCache& cache, std::uint32_t keys, std::string& wrong,
                    bool* failed = nullptr);
 
-/// The seeds of a test: RAWCACHE_SEED alone, or `count` from `first`, scaled by
-/// RAWCACHE_TEST_SCALE (per cent) and down in builds with sanitizers.
-struct Seeds {
-  std::uint64_t first = 0;
-  std::uint64_t count = 0;
-};
-Seeds seeds(std::uint64_t first, std::uint64_t count);
-
-/// The command that runs a test with one seed.
-std::string replay_command(std::uint64_t seed);
-
 }  // namespace rawcache::testing

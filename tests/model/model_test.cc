@@ -8,6 +8,7 @@
 
 #include "crash/workload.h"
 #include "support/faulty_disk.h"
+#include "support/proof.h"
 #include "support/sim_disk.h"
 
 namespace rawcache::testing {
@@ -198,18 +199,13 @@ std::string ModelRun::walk() {
 }
 
 TEST(Model, EveryAnswerIsTheOneThatTheCallsBeforeItAllow) {
-  const Seeds range = seeds(1, kRuns);
-  std::uint64_t calls = 0;
-  for (std::uint64_t seed = range.first; seed < range.first + range.count; ++seed) {
-    ModelRun run(seed);
+  for (Proof proof(1, kRuns); proof.next();) {
+    ModelRun run(proof.seed());
     const std::string wrong = run.go();
-    ASSERT_EQ(wrong, "") << run.words() << "\n" << replay_command(seed);
-    calls += run.calls();
+    ASSERT_EQ(wrong, "") << run.words() << "\n" << proof.replay_command();
+    proof.add("model_runs", 1);
+    proof.add("model_calls", run.calls());
   }
-  std::printf("0 violations in %llu runs, %llu calls, seeds %llu..%llu\n",
-              static_cast<unsigned long long>(range.count), static_cast<unsigned long long>(calls),
-              static_cast<unsigned long long>(range.first),
-              static_cast<unsigned long long>(range.first + range.count - 1));
 }
 
 }  // namespace
