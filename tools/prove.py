@@ -1,0 +1,212 @@
+#!/usr/bin/env python3
+"""Runs every kind of proof for a share of the given time and sums up: prove.py [--minutes N].
+
+Programs of tests print one line of JSON per figure (tests/support/proof.h); fuzz targets print libFuzzer's
+statistics. `./x prove` builds what is run here. Two programs run at a time. The last line is
+`N passed, M failed`; a violation, a crash or a program that is missing is a failure.
+`--self-test` checks the summing up.
+"""
+
+import argparse
+import concurrent.futures
+import glob
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TESTS = ROOT / "build/release/tests"
+FUZZ = ROOT / "build/fuzz/fuzz"
+WORKERS = 2
+FUZZ_FLAGS = ["-len_control=0", "-rss_limit_mb=2048", "-timeout=30", "-close_fd_mask=3", "-print_final_stats=1"]
+
+# (name, program, arguments, weight); weight 0: runs once, however long it takes.
+PROOFS = [
+    ("power cuts of processes", "power_cut_test", [], 2),
+    ("crash states", "crash_test", ["--gtest_filter=Crash.*"], 5),
+    ("random runs", "model_test", [], 1),
+    ("kills", "kill_test", [], 1),
+    ("fault sweeps", "crash_test", ["--gtest_filter=*FaultSweep*"], 0),
+]
+FUZZ_TARGETS = [("codecs", 3, 4096), ("image", 2, 512), ("operations", 3, 1024), ("configuration", 1, 256),
+                ("command_line", 1, 256)]
+# Folders and files whose branches are counted.
+COVERED = {
+    "batch": "src/batch/",
+    "format": "src/format/",
+    "disk": "src/disk/",
+    "recovery": r"src/cache/(recovery|replay|segment_scan|checkpoint_io|superblock_io)\.",
+}
+
+
+class Outcome:
+    def __init__(self, name, seconds):
+        self.name = name
+        self.seconds = seconds
+        self.figures = {}  # kind: count
+        self.seeds = set()
+        self.violations = 0
+        self.skipped = 0
+        self.words = ""  # of what went wrong
+
+
+def read_json(outcome, text):
+    for line in text.splitlines():
+        if not line.startswith('{"kind"'):
+            continue
+        figure = json.loads(line)
+        outcome.figures[figure["kind"]] = outcome.figures.get(figure["kind"], 0) + figure["count"]
+        outcome.violations += figure["violations"]
+        if figure["seeds"]:
+            outcome.seeds.add(figure["seeds"])
+    outcome.skipped = len(re.findall(r"^\[  SKIPPED \] .*\(\d+ ms\)$", text, re.M))
+
+
+def read_fuzz(outcome, text):
+    found = re.search(r"stat::number_of_executed_units: (\d+)", text)
+    outcome.figures["fuzz_executions"] = int(found.group(1)) if found else 0
+
+
+def finish(outcome, run, read):
+    text = run.stdout.decode(errors="replace")
+    read(outcome, text)
+    if run.returncode != 0:
+        outcome.violations = max(1, outcome.violations)
+    if outcome.violations:
+        outcome.words = text[-3000:]
+    return outcome
+
+
+def run_command(name, seconds, command, read):
+    started = time.monotonic()
+    outcome = Outcome(name, seconds)
+    try:
+        run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+    except OSError as error:
+        outcome.violations, outcome.words = 1, str(error)
+        return outcome
+    finish(outcome, run, read)
+    outcome.seconds = time.monotonic() - started
+    return outcome
+
+
+def tests_in(program, arguments):
+    """How many tests of a program share its time."""
+    try:
+        text = subprocess.run([program, "--gtest_list_tests", *arguments], capture_output=True, text=True).stdout
+    except OSError:
+        return 1
+    return max(1, sum(line.startswith("  ") for line in text.splitlines()))
+
+
+def run_test(name, program, arguments, seconds, first_seed):
+    program = str(TESTS / program)
+    command = [program, *arguments, "--json"]
+    if seconds:
+        command += [f"--seconds={seconds / tests_in(program, arguments):.1f}", f"--first-seed={first_seed}"]
+    return run_command(name, seconds, command, read_json)
+
+
+def run_fuzz(name, seconds, length, seed, artifacts):
+    with tempfile.TemporaryDirectory() as corpus:
+        command = [str(FUZZ / f"fuzz_{name}"), f"-max_total_time={max(1, round(seconds))}", f"-seed={seed % 2**32}",
+                   f"-max_len={length}", f"-artifact_prefix={artifacts}/{name}-", *FUZZ_FLAGS, corpus,
+                   str(ROOT / "fuzz/corpus" / name)]
+        return run_command(f"fuzz {name}", seconds, command, read_fuzz)
+
+
+def coverage():
+    """Rows of (area, covered, all branches), from a run of all tests; None where it is not built."""
+    build = ROOT / "build/coverage"
+    if not (build / "build.ninja").exists():
+        return None
+    profiles = build / "profiles"
+    for old in glob.glob(str(profiles / "*")):
+        os.unlink(old)
+    environment = dict(os.environ, LLVM_PROFILE_FILE=str(profiles / "%p-%m.profraw"))
+    subprocess.run(["ctest", "--test-dir", str(build), "-j2"], env=environment, stdout=subprocess.DEVNULL)
+    merged = str(build / "all.profdata")
+    raw = glob.glob(str(profiles / "*.profraw"))
+    subprocess.run(["llvm-profdata-19", "merge", "--failure-mode=all", "-sparse", "-o", merged, *raw], check=True)
+    programs = [p for p in glob.glob(str(build / "tests/*_test")) if os.access(p, os.X_OK)]
+    objects = [word for program in programs[1:] for word in ("-object", program)]
+    exported = subprocess.run(["llvm-cov-19", "export", "-summary-only", f"-instr-profile={merged}", programs[0],
+                               *objects, str(ROOT / "src")], capture_output=True, text=True, check=True).stdout
+    files = json.loads(exported)["data"][0]["files"]
+    rows = []
+    for area, pattern in COVERED.items():
+        branches = [f["summary"]["branches"] for f in files if re.search(pattern, f["filename"])]
+        rows.append((area, sum(b["covered"] for b in branches), sum(b["count"] for b in branches)))
+    return rows
+
+
+def print_table(outcomes, first_seed, covered):
+    print(f"\n{'proof':<28}{'figure':<20}{'count':>14}{'violations':>12}{'seconds':>9}  seeds")
+    totals = {}
+    for outcome in outcomes:
+        seeds = ", ".join(sorted(outcome.seeds)) or "-"
+        for kind, count in outcome.figures.items() or [("-", 0)]:
+            print(f"{outcome.name:<28}{kind:<20}{count:>14,}{outcome.violations:>12}{outcome.seconds:>9.0f}  {seeds}")
+            totals[kind] = totals.get(kind, 0) + count
+        if outcome.skipped:
+            print(f"{'':<28}{outcome.skipped} tests skipped here")
+    print(f"\nFirst seed {first_seed}. In all:")
+    for kind, count in sorted(totals.items()):
+        print(f"  {kind:<22}{count:>14,}")
+    for area, taken, branches in covered or []:
+        print(f"  branches of {area:<10}{taken:>9} of {branches} ({100 * taken / max(1, branches):.1f} %)")
+    bad = [outcome for outcome in outcomes if outcome.violations]
+    for outcome in bad:
+        print(f"\n--- {outcome.name} ---\n{outcome.words}")
+    print(f"\n{len(outcomes) - len(bad)} passed, {len(bad)} failed")
+    return 1 if bad or not outcomes else 0
+
+
+def prove(minutes, first_seed, with_coverage):
+    artifacts = ROOT / "build/prove"
+    artifacts.mkdir(parents=True, exist_ok=True)
+    covered = coverage() if with_coverage else None
+    weights = sum(weight for *_, weight in PROOFS) + sum(weight for _, weight, _ in FUZZ_TARGETS)
+    unit = minutes * 60 * WORKERS / weights
+    with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
+        jobs = [pool.submit(run_test, name, program, arguments, weight * unit, first_seed)
+                for name, program, arguments, weight in PROOFS]
+        jobs += [pool.submit(run_fuzz, name, weight * unit, length, first_seed, artifacts)
+                 for name, weight, length in FUZZ_TARGETS]
+        outcomes = [job.result() for job in jobs]
+    return print_table(outcomes, first_seed, covered)
+
+
+def self_test():
+    line = '{"kind":"a","count":%d,"violations":%d,"seeds":"1..2"}\n'
+    text = "noise\n" + line % (3, 0) + line % (4, 1) + "[  SKIPPED ] A.B (0 ms)\n[  SKIPPED ] A.B\n"
+    outcome = Outcome("x", 1)
+    read_json(outcome, text)
+    ok = (outcome.figures, outcome.violations, outcome.skipped, outcome.seeds) == ({"a": 7}, 1, 1, {"1..2"})
+    fuzz = run_command("f", 1, ["sh", "-c", "echo stat::number_of_executed_units: 12; exit 77"], read_fuzz)
+    ok = ok and fuzz.figures == {"fuzz_executions": 12} and fuzz.violations == 1
+    missing = run_command("m", 1, ["/nowhere/program"], read_json)
+    ok = ok and missing.violations == 1
+    print(f"self-test: {'ok' if ok else 'wrong'}")
+    return 0 if ok else 1
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=10, help="for all of it, builds and coverage apart")
+    parser.add_argument("--first-seed", type=int, default=int(time.time()), help="today's by default")
+    parser.add_argument("--no-coverage", action="store_true")
+    parser.add_argument("--self-test", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.self_test:
+        return self_test()
+    return prove(arguments.minutes, arguments.first_seed, not arguments.no_coverage)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
