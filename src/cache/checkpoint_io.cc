@@ -9,9 +9,18 @@
 
 namespace rawcache {
 
+namespace {
+
+/// For one chunk, or for a whole area where that is less: opening a small cache should cost little.
+AlignedBuffer chunk_memory(const Superblock& superblock) {
+  return AlignedBuffer::allocate(std::min(kCheckpointChunkBytes, superblock.checkpoint_bytes));
+}
+
+}  // namespace
+
 Result<CheckpointWriter> CheckpointWriter::create(Disk& disk, const Superblock& superblock,
                                                   int area, std::uint64_t generation) {
-  AlignedBuffer chunk = AlignedBuffer::allocate(kCheckpointChunkBytes);
+  AlignedBuffer chunk = chunk_memory(superblock);
   if (chunk.empty()) return std::unexpected(Error(Errc::out_of_memory, "checkpoint"));
   return CheckpointWriter(disk, superblock, area, generation, std::move(chunk));
 }
@@ -29,11 +38,11 @@ CheckpointWriter::CheckpointWriter(Disk& disk, const Superblock& superblock, int
 Result<void> CheckpointWriter::append(std::span<const std::byte> bytes) {
   stream_bytes_ += bytes.size();
   while (!bytes.empty()) {
-    const std::size_t piece = std::min<std::size_t>(bytes.size(), kCheckpointChunkBytes - fill_);
+    const std::size_t piece = std::min<std::size_t>(bytes.size(), chunk_.size() - fill_);
     std::memcpy(chunk_.data() + fill_, bytes.data(), piece);
     fill_ += piece;
     bytes = bytes.subspan(piece);
-    if (fill_ == kCheckpointChunkBytes) {
+    if (fill_ == chunk_.size()) {
       if (auto written = write_chunk(); !written) return written;
     }
   }
@@ -81,7 +90,7 @@ std::optional<CheckpointReader> CheckpointReader::open(Disk& disk, const Superbl
   reader.disk_ = &disk;
   reader.superblock_ = &superblock;
   reader.area_ = area;
-  reader.chunk_ = AlignedBuffer::allocate(kCheckpointChunkBytes);
+  reader.chunk_ = chunk_memory(superblock);
   if (reader.chunk_.empty()) return std::nullopt;
   const std::uint64_t offset = superblock.checkpoint_offset[area];
   const std::span<std::byte> block = reader.chunk_.bytes().first(superblock.block_bytes);
