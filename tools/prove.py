@@ -120,28 +120,49 @@ def run_fuzz(name, seconds, length, seed, artifacts):
         return run_command(f"fuzz {name}", seconds, command, read_fuzz)
 
 
+def merge_branches(files, areas):
+    """{area: {(file, line, column): [taken, not taken]}}. Conditions inside RAWCACHE_ASSERT are not counted: they
+    have one outcome by design."""
+    merged = {area: {} for area in areas}
+    for file in files:
+        for area in areas:
+            if not re.search(areas[area], file["filename"]):
+                continue
+            for line, column, _, _, taken, not_taken, *_ in file["branches"]:
+                counts = merged[area].setdefault((file["filename"], line, column), [0, 0])
+                counts[0] += taken
+                counts[1] += not_taken
+    return merged
+
+
 def coverage():
-    """Rows of (area, covered, all branches), from a run of all tests; None where it is not built."""
+    """Rows of (area, outcomes taken, all outcomes of branches), from a run of all tests; None if not built.
+    What was never taken is listed in build/prove/uncovered.txt."""
     build = ROOT / "build/coverage"
     if not (build / "build.ninja").exists():
         return None
     profiles = build / "profiles"
     for old in glob.glob(str(profiles / "*")):
         os.unlink(old)
-    environment = dict(os.environ, LLVM_PROFILE_FILE=str(profiles / "%p-%m.profraw"))
+    environment = dict(os.environ, LLVM_PROFILE_FILE=str(profiles / "%4m.profraw"))  # merged as they come
     subprocess.run(["ctest", "--test-dir", str(build), "-j2"], env=environment, stdout=subprocess.DEVNULL)
     merged = str(build / "all.profdata")
     raw = glob.glob(str(profiles / "*.profraw"))
-    subprocess.run(["llvm-profdata-19", "merge", "--failure-mode=all", "-sparse", "-o", merged, *raw], check=True)
-    programs = [p for p in glob.glob(str(build / "tests/*_test")) if os.access(p, os.X_OK)]
+    subprocess.run(["llvm-profdata-19", "merge", "--failure-mode=all", "-sparse", "-o", merged, *raw], check=True,
+                   stderr=subprocess.DEVNULL)
+    programs = [p for pattern in ("tests/*_test", "fuzz/fuzz_*") for p in glob.glob(str(build / pattern))]
+    programs = [p for p in programs if os.access(p, os.X_OK) and os.path.isfile(p)]
     objects = [word for program in programs[1:] for word in ("-object", program)]
-    exported = subprocess.run(["llvm-cov-19", "export", "-summary-only", f"-instr-profile={merged}", programs[0],
-                               *objects, str(ROOT / "src")], capture_output=True, text=True, check=True).stdout
-    files = json.loads(exported)["data"][0]["files"]
-    rows = []
-    for area, pattern in COVERED.items():
-        branches = [f["summary"]["branches"] for f in files if re.search(pattern, f["filename"])]
-        rows.append((area, sum(b["covered"] for b in branches), sum(b["count"] for b in branches)))
+    exported = subprocess.run(["llvm-cov-19", "export", "-skip-expansions", "-skip-functions",
+                               f"-instr-profile={merged}", programs[0], *objects, str(ROOT / "src")],
+                              capture_output=True, text=True, check=True).stdout
+    rows, uncovered = [], []
+    for area, branches in merge_branches(json.loads(exported)["data"][0]["files"], COVERED).items():
+        taken = sum((counts[0] > 0) + (counts[1] > 0) for counts in branches.values())
+        rows.append((area, taken, 2 * len(branches)))
+        uncovered += [f"{os.path.relpath(file, ROOT)}:{line}:{column}: never {'false' if counts[0] else 'true'}"
+                      for (file, line, column), counts in sorted(branches.items()) if 0 in counts]
+    (ROOT / "build/prove/uncovered.txt").write_text("\n".join(uncovered) + "\n")
     return rows
 
 
@@ -190,6 +211,8 @@ def self_test():
     ok = (outcome.figures, outcome.violations, outcome.skipped, outcome.seeds) == ({"a": 7}, 1, 1, {"1..2"})
     fuzz = run_command("f", 1, ["sh", "-c", "echo stat::number_of_executed_units: 12; exit 77"], read_fuzz)
     ok = ok and fuzz.figures == {"fuzz_executions": 12} and fuzz.violations == 1
+    branches = [{"filename": "src/format/a.cc", "branches": [[1, 2, 1, 9, 5, 0, 0, 0, 4], [1, 2, 1, 9, 0, 1, 0, 0, 4]]}]
+    ok = ok and merge_branches(branches, COVERED)["format"] == {("src/format/a.cc", 1, 2): [5, 1]}
     missing = run_command("m", 1, ["/nowhere/program"], read_json)
     ok = ok and missing.violations == 1
     print(f"self-test: {'ok' if ok else 'wrong'}")
