@@ -1,10 +1,9 @@
 // Options::flush_interval under power cuts: what was stored longer ago than the interval is found.
 #include <gtest/gtest.h>
 
-#include <cstdio>
-
 #include "crash/power_cut.h"
 #include "crash/workload.h"
+#include "support/proof.h"
 
 namespace rawcache::testing {
 namespace {
@@ -60,11 +59,10 @@ std::string run(std::uint64_t seed) {
 }
 
 TEST(FlushIntervalPowerCuts, NothingOlderThanTheIntervalIsLost) {
-  const Seeds range = seeds(1, 10'000);
-  for (std::uint64_t seed = range.first; seed < range.first + range.count; ++seed) {
-    ASSERT_EQ(run(seed), "") << "seed " << seed;
+  for (Proof proof(1, 10'000); proof.next();) {
+    ASSERT_EQ(run(proof.seed()), "") << proof.replay_command();
+    proof.add("interval_power_cuts", 1);
   }
-  std::printf("0 violations in %llu power cuts\n", static_cast<unsigned long long>(range.count));
 }
 
 }  // namespace
