@@ -52,9 +52,8 @@ void seal_checkpoint(std::span<std::byte> image, const Superblock& geometry, int
 std::size_t seal_entry(std::span<std::byte> bytes, const Place& place, std::uint64_t& digest) {
   if (bytes.size() < sizeof(EntryHeader)) return 0;
   const auto header = load<EntryHeader>(bytes);
-  const bool has_expiry = (header.flags & kEntryHasExpiry) != 0;
-  const std::size_t size = entry_bytes(header.key_bytes, header.value_bytes, has_expiry);
-  if (header.flags > kEntryHasExpiry || header.key_bytes == 0 || header.key_bytes > kKeyBytesMax ||
+  const std::size_t size = entry_bytes(header.key_bytes, header.value_bytes, header.flags);
+  if (header.flags > kEntryHasAll || header.key_bytes == 0 || header.key_bytes > kKeyBytesMax ||
       header.kind != static_cast<std::uint8_t>(EntryKind::value) ||
       header.value_bytes > kEntryValueBytesMax || size > bytes.size()) {
     return 0;
@@ -62,9 +61,18 @@ std::size_t seal_entry(std::span<std::byte> bytes, const Place& place, std::uint
   EntryFields entry;
   entry.sequence = header.sequence;
   std::size_t at = sizeof header;
-  if (has_expiry) {
-    entry.expires_at = std::max(load<std::uint32_t>(bytes.subspan(at)), 1U);
-    at += kEntryExpiryBytes;
+  const auto field = [&](std::uint8_t flag) -> std::uint32_t {
+    if ((header.flags & flag) == 0) return 0;
+    const auto word = std::max(load<std::uint32_t>(bytes.subspan(at)), 1U);
+    at += kEntryFieldBytes;
+    return word;
+  };
+  entry.expires_at = field(kEntryHasExpiry);
+  entry.user_flags = field(kEntryHasUserFlags);
+  if (const std::uint32_t word = field(kEntryHasEncoding); word != 0) {
+    const auto encoding = parse_encoding(word);
+    if (!encoding) return 0;
+    entry.encoding = *encoding;
   }
   const std::string key(reinterpret_cast<const char*>(bytes.data()) + at, header.key_bytes);
   const std::string value(reinterpret_cast<const char*>(bytes.data()) + at + key.size(),
