@@ -74,7 +74,8 @@ Result<void> write_empty_checkpoint(Disk& disk, const Superblock& superblock, in
   header.replay_from = header.next_batch = 1;
   header.next_sequence = 1;
   header.time_high = superblock.time_high;
-  header.open_segment = header.previous_segment = kNoSegment;
+  std::ranges::fill(header.open_segment, kNoSegment);
+  std::ranges::fill(header.previous_segment, kNoSegment);
   header.closed = 1;
   if (done) done = writer->commit(header);
   return done;

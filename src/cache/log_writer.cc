@@ -16,6 +16,7 @@ namespace {
 constexpr std::uint64_t kRelocationRoomBytes = std::uint64_t{1} << 20;
 /// Parts of a batch; the format counts them in 16 bits.
 constexpr std::size_t kPartsMax = 1024;
+constexpr std::uint64_t kNotKnown = ~std::uint64_t{0};
 
 }  // namespace
 
@@ -41,7 +42,10 @@ bool LogWriter::part_takes(std::uint64_t size) const {
          log_.fits(size);
 }
 
-LogWriter::Appended LogWriter::append(EntryFields& entry, std::uint64_t replay_from) {
+LogWriter::Appended LogWriter::append(EntryFields& entry, std::uint64_t replay_from,
+                                      Stream stream) {
+  log_.select(stream);
+  log_.note_volatile(first_volatile_batch());
   const std::uint64_t exact = entry_bytes(entry);
   const std::uint64_t size = round_up(exact, superblock_.entry_alignment);
 
@@ -70,7 +74,11 @@ LogWriter::Appended LogWriter::append(EntryFields& entry, std::uint64_t replay_f
   part.bytes += size;
   ++part.entries;
   part.digest = digest_next(part.digest, checksum);
-  log_.record(entry.key_hash, location.offset, location.size_class, entry.kind);
+  log_.record({.key_hash = entry.key_hash,
+               .sequence = entry.sequence,
+               .size_class = location.size_class,
+               .kind = entry.kind},
+              location.offset);
   return {.obstacle = Obstacle::none, .location = location};
 }
 
@@ -99,11 +107,16 @@ std::span<std::byte> LogWriter::begin_part(std::uint64_t entry_size) {
 }
 
 void LogWriter::close_part() {
-  if (!log_.has_open()) return;
-  const std::uint64_t padding = log_.bytes_to_block();
-  if (padding == 0) return;
-  const auto room = io_.reserve(log_.take(padding), padding, 0);
-  RAWCACHE_ASSERT(!room.empty());  // WriteBuffer keeps a reserve for what is no operation
+  const Stream selected = log_.selected();
+  // The last part may lie in another stream than the next.
+  for (const Stream stream : {Stream::small, Stream::main}) {
+    log_.select(stream);
+    const std::uint64_t padding = log_.has_open() ? log_.bytes_to_block() : 0;
+    if (padding == 0) continue;
+    const auto room = io_.reserve(log_.take(padding), padding, 0);
+    RAWCACHE_ASSERT(!room.empty());  // WriteBuffer keeps a reserve for what is no operation
+  }
+  log_.select(selected);
 }
 
 void LogWriter::go_on_in(std::uint32_t next) {
@@ -125,7 +138,9 @@ void LogWriter::go_on_in(std::uint32_t next) {
   log_.open(next, batch);
 }
 
-bool LogWriter::leave_segment(std::uint64_t replay_from) {
+bool LogWriter::leave_segment(std::uint64_t replay_from, Stream stream) {
+  log_.select(stream);
+  log_.note_volatile(first_volatile_batch());
   const auto next = log_.usable_free(replay_from);
   if (next) go_on_in(*next);
   return next.has_value();
@@ -150,7 +165,8 @@ void LogWriter::write_headers(PendingBatch& batch) {
     header.generation = part.place.generation;
     header.time = batch.time;
     header.previous_segment = part.previous_segment;
-    header.since_previous = batch.since_previous;
+    header.since_previous = batch.since_previous & kSincePreviousMax;
+    header.stream = log_.table()[part.segment].stream;
     header.digest = part.digest;
     std::array<std::byte, sizeof(BatchHeader)> bytes;
     encode_batch_header(bytes, header, part.place);
@@ -344,6 +360,7 @@ std::uint64_t LogWriter::segments_to_relocate() const {
 }
 
 bool LogWriter::relocate(std::uint64_t replay_from, std::int64_t now) {
+  log_.note_volatile(first_volatile_batch());
   if (log_.usable_free_count(replay_from) < segments_to_relocate()) return false;
 
   const std::uint64_t first_volatile = first_volatile_batch();
@@ -360,13 +377,12 @@ bool LogWriter::relocate(std::uint64_t replay_from, std::int64_t now) {
   ++disturbances_;
 
   const std::uint32_t next = *log_.usable_free(replay_from);
-  if (log_.has_open()) log_.abandon(first_volatile);
-  if (!batches.empty() && !batches.front().parts.empty()) {
-    // The chain of segments leaves out those that hold nothing else: they may not be readable.
-    const PendingPart& first = batches.front().parts.front();
-    const bool holds_older = log_.table()[first.segment].first_batch < batches.front().sequence;
-    log_.resume_after(holds_older ? first.segment : first.previous_segment);
+  for (const Stream stream : {Stream::main, Stream::small}) {
+    log_.select(stream);
+    log_.abandon(first_volatile);
   }
+  // Where copies are is not known until they have been placed: what they were made from waits.
+  log_.copies_moved(first_volatile, kNotKnown);
   log_.open(next, next_batch_);
   for (std::size_t i = 0; i < batches.size(); ++i) {
     append_again(batches[i], replay_from);
@@ -375,6 +391,7 @@ bool LogWriter::relocate(std::uint64_t replay_from, std::int64_t now) {
       RAWCACHE_ASSERT(sealed.has_value());
     }
   }
+  log_.copies_moved(kNotKnown, next_batch_ - 1);
   return true;
 }
 

@@ -70,9 +70,9 @@ class LogWriter {
     Obstacle obstacle = Obstacle::none;
     Location location;
   };
-  Appended append(EntryFields& entry, std::uint64_t replay_from);
-  /// Seals the open segment, full or not. False if no other is usable.
-  bool leave_segment(std::uint64_t replay_from);
+  Appended append(EntryFields& entry, std::uint64_t replay_from, Stream stream = Stream::small);
+  /// Seals the stream's open segment, full or not. False if no other is usable.
+  bool leave_segment(std::uint64_t replay_from, Stream stream);
   /// Makes the caller's write part of the open batch's fate.
   void wait_with_batch(DirectWrite& write);
   /// Takes back the entry appended last.

@@ -116,7 +116,10 @@ Result<void> RawDiskCache::Impl::leave_open_segment() {
   for (int attempt = 0; attempt < kCheckpointAttemptsMax; ++attempt) {
     {
       MutexLock lock(log_mutex_);
-      if (writer_->leave_segment(replay_from_.load(std::memory_order_relaxed))) return {};
+      // Whichever holds anything; the small stream's, if both do.
+      log_->select(Stream::small);
+      const Stream stream = log_->has_open() ? Stream::small : Stream::main;
+      if (writer_->leave_segment(replay_from_.load(std::memory_order_relaxed), stream)) return {};
     }
     // The others are free, but a checkpoint that still points into them is the newest durable one.
     if (auto taken = take_checkpoint(false); !taken) return std::unexpected(taken.error());
@@ -166,8 +169,11 @@ Result<RawDiskCache::Impl::Barrier> RawDiskCache::Impl::raise_barrier() {
     barrier.header.replay_from = writer_->first_volatile_batch();
     barrier.header.next_batch = writer_->next_batch();
     barrier.header.next_sequence = writer_->next_sequence();
-    barrier.header.open_segment = log_->open_segment();
-    barrier.header.previous_segment = log_->previous_segment();
+    for (const Stream stream : {Stream::main, Stream::small}) {
+      log_->select(stream);
+      barrier.header.open_segment[static_cast<std::size_t>(stream)] = log_->open_segment();
+      barrier.header.previous_segment[static_cast<std::size_t>(stream)] = log_->previous_segment();
+    }
     barrier.table = log_->table();
     barrier.disturbances = writer_->disturbances();
     barrier.appended = log_->appended_bytes();

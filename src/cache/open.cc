@@ -205,11 +205,15 @@ void RawDiskCache::Impl::adopt(Recovered recovered) {
   time_high_.store(static_cast<std::int64_t>(recovered.time_high), std::memory_order_relaxed);
   MutexLock lock(log_mutex_);
   log_->restore(std::move(recovered.table), recovered.next_generation);
-  if (recovered.open_segment != kNoSegment) {
-    log_->resume(recovered.open_segment, recovered.previous_segment, recovered.open_position,
-                 std::move(recovered.open_records));
-  } else {
-    log_->resume_after(recovered.previous_segment);
+  for (const Stream stream : {Stream::main, Stream::small}) {
+    Recovered::Head& head = recovered.heads[static_cast<std::size_t>(stream)];
+    log_->select(stream);
+    if (head.open_segment != kNoSegment) {
+      log_->resume(head.open_segment, head.previous_segment, head.open_position,
+                   std::move(head.open_records));
+    } else {
+      log_->resume_after(head.previous_segment);
+    }
   }
   sequence_.store(recovered.next_sequence, std::memory_order_relaxed);
   sequence_at_checkpoint_.store(recovered.next_sequence, std::memory_order_relaxed);

@@ -76,8 +76,8 @@ bool Recovery::from_checkpoint(int area, bool must_be_contiguous) {
   out_.next_batch = std::max(header.next_batch, superblock_.dead_below_batch);
   out_.next_sequence = std::max(header.next_sequence, superblock_.dead_below_sequence);
   out_.time_high = std::max(header.time_high, superblock_.time_high);
-  checkpoint_open_ = header.open_segment;
-  checkpoint_previous_ = header.previous_segment;
+  std::ranges::copy(header.open_segment, checkpoint_open_.begin());
+  std::ranges::copy(header.previous_segment, checkpoint_previous_.begin());
   out_.clean = header.closed == 1;
   // The batch that was open at the barrier was durable too before the checkpoint became valid.
   stated_durable_ = header.next_batch == 0 ? 0 : header.next_batch - 1;
@@ -97,10 +97,13 @@ bool Recovery::load_table(CheckpointReader& reader) {
   out_.table.resize(superblock_.segments);
   if (!reader.read(std::as_writable_bytes(std::span(out_.table)))) return false;
   for (const SegmentRecord& record : out_.table) {
-    if (record.state > kSealed) return false;
+    if (record.state > kSealed || record.stream >= kStreams || record.label >= kStreams) {
+      return false;
+    }
   }
-  const std::uint32_t open = reader.header().open_segment;
-  return open == kNoSegment || (open < superblock_.segments && out_.table[open].state == kOpen);
+  return std::ranges::all_of(reader.header().open_segment, [&](std::uint32_t open) {
+    return open == kNoSegment || (open < superblock_.segments && out_.table[open].state == kOpen);
+  });
 }
 
 bool Recovery::load_pages(CheckpointReader& reader) {
@@ -137,24 +140,31 @@ bool Recovery::load_pages(CheckpointReader& reader) {
 // --- The state to go on with ---
 
 void Recovery::finish() {
+  std::uint64_t queue_end = 0;
+  for (const SegmentRecord& record : out_.table) {
+    queue_end = std::max(queue_end, record.queue_position);
+  }
   for (const std::uint32_t segment : order_) {
     const Life& life = lives_.at(segment);
     SegmentRecord& record = out_.table[segment];
     record.generation = life.generation;
     record.first_batch = life.first_batch;
     record.last_batch = life.last_batch;
-    record.state = segment == order_.back() ? kOpen : kSealed;
+    record.state = is_last(life) ? kOpen : kSealed;
+    if (!life.reopened) continue;
+    record.stream = record.label = static_cast<std::uint8_t>(life.stream);
+    record.queue_position = ++queue_end;
   }
   for (SegmentRecord& record : out_.table) {
     if (record.state != kSealed || record.last_batch >= superblock_.dead_below_batch) continue;
     record.state = kFree;
     record.first_batch = record.last_batch = 0;
   }
-  if (Life* last = last_life()) {
-    out_.open_segment = last->segment;
-    out_.previous_segment = last->previous_segment;
-  } else {
-    out_.previous_segment = checkpoint_previous_;
+  for (std::size_t stream = 0; stream < kStreams; ++stream) {
+    Recovered::Head& head = out_.heads[stream];
+    const auto last = last_of(static_cast<Stream>(stream));
+    head.open_segment = last.value_or(kNoSegment);
+    head.previous_segment = last ? lives_.at(*last).previous_segment : checkpoint_previous_[stream];
   }
   out_.durable_through = out_.next_batch == 0 ? 0 : out_.next_batch - 1;
   for (const SegmentRecord& record : out_.table) {

@@ -1,6 +1,7 @@
 // Recovery: newest valid checkpoint + replay of the log since. Reads only.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -28,10 +29,14 @@ struct RecoveryCounts {
 /// Everything a cache needs to go on, beside the index.
 struct Recovered {
   std::vector<SegmentRecord> table;
-  std::uint32_t open_segment = kNoSegment;
-  std::uint32_t previous_segment = kNoSegment;
-  std::uint64_t open_position = 0;
-  std::vector<FooterRecord> open_records;
+  /// Where a stream goes on.
+  struct Head {
+    std::uint32_t open_segment = kNoSegment;
+    std::uint32_t previous_segment = kNoSegment;
+    std::uint64_t open_position = 0;
+    std::vector<FooterRecord> open_records;
+  };
+  std::array<Head, kStreams> heads;
   /// Disk offsets of the headers of parts that do not count because a crash cut their batch, or one
   /// before it, off. To be erased before the log goes on, or a later recovery might believe them.
   std::vector<std::uint64_t> cut_off;

@@ -1,6 +1,8 @@
 #include "cache/replay.h"
 
 #include <algorithm>
+#include <new>
+#include <tuple>
 #include <utility>
 
 namespace rawcache {
@@ -20,8 +22,9 @@ void Recovery::add_life(std::uint32_t segment, const BatchHeader& header) {
   life.generation = header.generation;
   life.first_batch = life.last_batch = header.sequence;
   life.previous_segment = header.previous_segment;
-  life.reopened =
-      segment != checkpoint_open_ || header.generation != out_.table[segment].generation;
+  life.stream = static_cast<Stream>(header.stream);
+  life.reopened = std::ranges::find(checkpoint_open_, segment) == checkpoint_open_.end() ||
+                  header.generation != out_.table[segment].generation;
 }
 
 Result<void> Recovery::find_lives() {
@@ -34,16 +37,17 @@ Result<void> Recovery::find_lives() {
     add_life(segment, *header);
     note_header(*header);
   }
-  if (checkpoint_open_ != kNoSegment && !lives_.contains(checkpoint_open_)) {
-    const SegmentRecord& record = out_.table[checkpoint_open_];
-    lives_[checkpoint_open_] = {.segment = checkpoint_open_,
-                                .generation = record.generation,
-                                .first_batch = record.first_batch,
-                                .last_batch = record.last_batch,
-                                .previous_segment = checkpoint_previous_,
-                                .reopened = false,
-                                .trailer = {},
-                                .scan = {}};
+  for (std::size_t stream = 0; stream < kStreams; ++stream) {
+    const std::uint32_t open = checkpoint_open_[stream];
+    if (open == kNoSegment || lives_.contains(open)) continue;
+    const SegmentRecord& record = out_.table[open];
+    Life& life = lives_[open];
+    life.segment = open;
+    life.generation = record.generation;
+    life.first_batch = record.first_batch;
+    life.last_batch = record.last_batch;
+    life.previous_segment = checkpoint_previous_[stream];
+    life.stream = static_cast<Stream>(stream);
   }
   // A rotten first block hides a segment from the survey; its neighbours in the log still name it.
   std::vector<std::uint32_t> unread;
@@ -60,12 +64,14 @@ Result<void> Recovery::find_lives() {
       out_.next_sequence = std::max(out_.next_sequence, trailer->next_sequence);
       out_.next_batch = std::max(out_.next_batch, trailer->last_batch + 1);
     }
-    const std::uint32_t neighbours[] = {
-        life.trailer ? life.trailer->next_segment : kNoSegment,
-        segment == checkpoint_open_ ? kNoSegment : life.previous_segment};
+    const std::uint32_t neighbours[] = {life.trailer ? life.trailer->next_segment : kNoSegment,
+                                        life.reopened ? life.previous_segment : kNoSegment};
     for (const std::uint32_t neighbour : neighbours) {
       if (neighbour >= superblock_.segments || lives_.contains(neighbour)) continue;
-      if (checkpoint_open_ == kNoSegment && neighbour == checkpoint_previous_) continue;
+      const auto stream = static_cast<std::size_t>(life.stream);
+      if (checkpoint_open_[stream] == kNoSegment && neighbour == checkpoint_previous_[stream]) {
+        continue;
+      }
       if (auto added = add_suspect(neighbour); !added) return added;
       if (lives_.contains(neighbour)) unread.push_back(neighbour);
     }
@@ -92,16 +98,22 @@ Result<void> Recovery::add_suspect(std::uint32_t segment) {
 }
 
 bool Recovery::chain_reaches_checkpoint() const {
-  if (order_.empty()) return true;
+  return order_.empty() ||
+         (stream_reaches_checkpoint(Stream::small) && stream_reaches_checkpoint(Stream::main));
+}
+
+bool Recovery::stream_reaches_checkpoint(Stream stream) const {
+  const std::uint32_t open = checkpoint_open_[static_cast<std::size_t>(stream)];
+  const std::uint32_t before = checkpoint_previous_[static_cast<std::size_t>(stream)];
   // What came before a clear is gone, so then the chain only has to reach the clear.
   const bool cleared = out_.replay_from < superblock_.dead_below_batch;
-  if (!cleared && checkpoint_open_ != kNoSegment && lives_.at(checkpoint_open_).reopened) {
-    return false;
-  }
+  if (!cleared && open != kNoSegment && lives_.at(open).reopened) return false;
   // A batch that was cut off may have left parts behind a gap: the chain is that of the others.
   const auto newest = std::find_if(order_.rbegin(), order_.rend(), [&](std::uint32_t segment) {
-    const auto& scan = lives_.at(segment).scan;
-    return !scan || std::ranges::any_of(scan->parts, [&](const auto& p) { return committed(p); });
+    const Life& life = lives_.at(segment);
+    return life.stream == stream &&
+           (!life.scan ||
+            std::ranges::any_of(life.scan->parts, [&](const auto& p) { return committed(p); }));
   });
   if (newest == order_.rend()) return true;
   std::uint32_t at = *newest;
@@ -111,11 +123,11 @@ bool Recovery::chain_reaches_checkpoint() const {
         (life.first_batch < superblock_.dead_below_batch || life.previous_segment == kNoSegment)) {
       return true;
     }
-    if (at == checkpoint_open_) return !cleared;
-    const std::uint32_t previous = lives_.at(at).previous_segment;
-    if (checkpoint_open_ == kNoSegment && previous == checkpoint_previous_) return true;
-    if (!lives_.contains(previous)) return false;
-    if (lives_.at(previous).generation > lives_.at(at).generation) return false;
+    if (at == open) return !cleared;
+    const std::uint32_t previous = life.previous_segment;
+    if (open == kNoSegment && previous == before) return true;
+    if (!lives_.contains(previous) || lives_.at(previous).stream != stream) return false;
+    if (lives_.at(previous).generation > life.generation) return false;
     at = previous;
   }
   return false;
@@ -154,22 +166,26 @@ Result<void> Recovery::scan_what_is_not_vouched_for() {
     }
   }
   // Newest first: what the newer ones state decides whether an older one's footer can be trusted.
-  // The newest is always scanned, it is where the log goes on.
+  // The newest of a stream is always scanned, it is where the stream goes on.
   for (auto segment = order_.rbegin(); segment != order_.rend(); ++segment) {
     Life& life = lives_.at(*segment);
-    if (segment != order_.rbegin() && vouched_for(life) && !rebuilding_) continue;
+    if (!is_last(life) && vouched_for(life) && !rebuilding_) continue;
     if (auto scanned = scan(life); !scanned) return scanned;
   }
   judge_batches();
   return {};
 }
 
-Result<void> Recovery::apply(std::uint64_t key_hash, Location location, EntryKind kind) {
+void Recovery::note(const ScannedEntry& entry, const Life& life) {
+  if (entry.kind != EntryKind::withdrawn) noted_.push_back({entry, life.generation});
+}
+
+Result<void> Recovery::apply(const Noted& noted) {
   ++out_.counts.entries;
-  if (kind == EntryKind::value) {
-    if (auto put = index_.put(key_hash, location); !put) return std::unexpected(put.error());
-  } else if (kind == EntryKind::remove) {
-    index_.erase(key_hash);
+  if (noted.entry.kind == EntryKind::remove) {
+    index_.erase(noted.entry.key_hash);
+  } else if (auto put = index_.put(noted.entry.key_hash, noted.entry.location); !put) {
+    return std::unexpected(put.error());
   }
   return {};
 }
@@ -203,7 +219,22 @@ bool Recovery::committed(const ScannedPart& part) const {
   return sequence <= stated_durable_ || counted_.contains(sequence);
 }
 
-Result<void> Recovery::replay() {
+Result<void> Recovery::replay() try {
+  noted_.clear();
+  if (auto gathered = gather(); !gathered) return gathered;
+  std::ranges::sort(noted_, {}, [](const Noted& noted) {
+    return std::tuple(noted.entry.sequence, noted.generation, noted.entry.location.offset);
+  });
+  for (const Noted& noted : noted_) {
+    if (auto applied = apply(noted); !applied) return applied;
+  }
+  noted_ = {};
+  return {};
+} catch (const std::bad_alloc&) {
+  return std::unexpected(Error(Errc::out_of_memory, "replay"));
+}
+
+Result<void> Recovery::gather() {
   for (const std::uint32_t segment : order_) {
     Life& life = lives_.at(segment);
     if (life.last_batch < superblock_.dead_below_batch) continue;
@@ -211,82 +242,89 @@ Result<void> Recovery::replay() {
       const auto records =
           read_footer_records(disk_, superblock_, segment, *life.trailer, out_.counts.read_bytes);
       if (records) {
-        replay_footer(life, *records);
-        if (failure_) return std::unexpected(*failure_);
+        gather_footer(life, *records);
         continue;
       }
       if (auto scanned = scan(life); !scanned) return scanned;
       judge_batches();
     }
-    replay_scan(life);
-    if (failure_) return std::unexpected(*failure_);
+    gather_scan(life);
   }
   return {};
 }
 
-void Recovery::replay_footer(const Life& life, const std::vector<FooterRecord>& records) {
+void Recovery::gather_footer(const Life& life, const std::vector<FooterRecord>& records) {
   ++out_.counts.segments_by_footer;
   out_.counts.batches += life.trailer->last_batch - life.trailer->first_batch + 1;
   const std::uint64_t start = segment_offset(superblock_, life.segment);
   for (const FooterRecord& record : records) {
     const std::uint64_t within = std::uint64_t{record.offset_units} * superblock_.entry_alignment;
     if (within >= superblock_.segment_bytes) continue;
-    if (auto applied = apply(record.key_hash, {start + within, record.size_class}, record.kind);
-        !applied) {
-      failure_ = applied.error();
-      return;
-    }
+    note({.key_hash = record.key_hash,
+          .sequence = record.sequence,
+          .location = {start + within, record.size_class},
+          .kind = record.kind},
+         life);
   }
 }
 
-void Recovery::replay_scan(const Life& life) {
-  const bool last = life.segment == order_.back();
+void Recovery::gather_scan(const Life& life) {
+  const bool last = is_last(life);
+  Recovered::Head& head = out_.heads[static_cast<std::size_t>(life.stream)];
   const std::uint64_t start = segment_offset(superblock_, life.segment);
+  const std::uint64_t oldest = rebuilding_ ? newest_unbroken_batch() : 0;
   for (const ScannedPart& part : life.scan->parts) {
     if (!committed(part)) {
       out_.cut_off.push_back(part.offset);
       continue;
     }
-    if (rebuilding_ && !follows(part)) index_.clear();  // something newer than it may be missing
-    if (last) out_.open_position = part.end(superblock_.block_bytes) - start;
+    if (last) head.open_position = part.end(superblock_.block_bytes) - start;
     if (part.header.sequence < superblock_.dead_below_batch) continue;
     // The checkpoint knows better: an entry in it may have rotted since, and a batch that was cut
     // off before it stays so.
-    const bool in_checkpoint = part.header.sequence < out_.replay_from;
+    const bool in_checkpoint = part.header.sequence < std::max(out_.replay_from, oldest);
     if (!in_checkpoint) {
       ++out_.counts.batches;
       if (!part.complete) ++out_.counts.damaged_parts;
     }
-    // Where the log ends no batch goes on elsewhere: one that would have, was cut off.
-    const bool whole = part.complete && part.header.part + 1 == part.header.parts;
     for (const ScannedEntry& entry : part.entries) {
       const bool counts = !in_checkpoint || index_.find(entry.key_hash) == entry.location ||
-                          (entry.kind == EntryKind::remove && whole);
-      if (!in_checkpoint) {
-        if (auto applied = apply(entry.key_hash, entry.location, entry.kind); !applied) {
-          failure_ = applied.error();
-          return;
-        }
-      }
+                          (entry.kind == EntryKind::remove && part.complete);
+      if (!in_checkpoint) note(entry, life);
       if (!last) continue;
       const std::uint64_t units = (entry.location.offset - start) / superblock_.entry_alignment;
-      out_.open_records.push_back({entry.key_hash, static_cast<std::uint32_t>(units),
-                                   entry.location.size_class,
-                                   counts ? entry.kind : EntryKind::withdrawn});
+      head.open_records.push_back({.key_hash = entry.key_hash,
+                                   .sequence = entry.sequence,
+                                   .offset_units = static_cast<std::uint32_t>(units),
+                                   .size_class = entry.location.size_class,
+                                   .kind = counts ? entry.kind : EntryKind::withdrawn});
     }
   }
 }
 
-// For a rebuild, which has no checkpoint to say what was superseded: whether the part is whole and
-// nothing is missing between it and the one before.
-bool Recovery::follows(const ScannedPart& part) {
-  const bool next_part =
-      part.header.sequence == last_part_.sequence && part.header.part == last_part_.part + 1;
-  const bool next_batch =
-      part.header.sequence == last_part_.sequence + part.header.since_previous &&
-      last_part_.part + 1 == last_part_.parts && part.header.part == 0;
-  last_part_ = part.header;
-  return part.complete && (next_part || next_batch);
+std::optional<std::uint32_t> Recovery::last_of(Stream stream) const {
+  const auto last = std::find_if(order_.rbegin(), order_.rend(), [&](std::uint32_t segment) {
+    return lives_.at(segment).stream == stream;
+  });
+  if (last == order_.rend()) return std::nullopt;
+  return *last;
+}
+
+// For a rebuild, which has no checkpoint to say what was superseded: the first batch of the newest
+// run in which every part is whole and nothing is missing. Older ones say nothing: what superseded
+// their entries may be among the missing.
+std::uint64_t Recovery::newest_unbroken_batch() const {
+  std::uint64_t first = 0;
+  std::uint64_t expected = 0;
+  for (const auto& [sequence, batch] : batches_) {
+    if (given_up_.contains(sequence) ||
+        (sequence > stated_durable_ && !counted_.contains(sequence)))
+      continue;
+    if (sequence != expected) first = sequence;
+    expected = sequence + 1;
+    if (batch.whole_parts != batch.parts) first = expected;
+  }
+  return first;
 }
 
 Result<void> Recovery::from_log_alone() {
@@ -302,24 +340,15 @@ Result<void> Recovery::from_log_alone() {
   batches_.clear();
   stated_durable_ = 0;
   rebuilding_ = true;
-  std::optional<std::uint32_t> newest;
   for (std::uint32_t segment = 0; segment < superblock_.segments; ++segment) {
     if (!survey_[segment]) continue;
     out_.table[segment].generation = survey_[segment]->generation;
     note_header(*survey_[segment]);
-    if (!newest || survey_[segment]->generation > survey_[*newest]->generation) newest = segment;
+    add_life(segment, *survey_[segment]);
+    lives_.at(segment).reopened = true;
+    order_.push_back(segment);
   }
-  // Only the unbroken chain up to the newest segment: older copies of what a missing link
-  // superseded must not come back.
-  for (std::optional<std::uint32_t> at = newest; at && !lives_.contains(*at);) {
-    add_life(*at, *survey_[*at]);
-    order_.insert(order_.begin(), *at);
-    const std::uint32_t previous = survey_[*at]->previous_segment;
-    const bool linked = previous < superblock_.segments && survey_[previous] &&
-                        survey_[previous]->generation < survey_[*at]->generation;
-    if (!linked) break;
-    at = previous;
-  }
+  std::ranges::sort(order_, {}, [&](std::uint32_t s) { return lives_.at(s).generation; });
   if (auto scanned = scan_what_is_not_vouched_for(); !scanned) return scanned;
   return replay();
 }

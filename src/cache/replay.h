@@ -2,6 +2,7 @@
 // replays what the log holds since.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -24,9 +25,17 @@ struct Life {
   std::uint64_t first_batch = 0;
   std::uint64_t last_batch = 0;
   std::uint32_t previous_segment = kNoSegment;
+  Stream stream = Stream::small;
   bool reopened = false;  ///< what the checkpoint knows of this segment is gone
   std::optional<FooterTrailer> trailer;
   std::optional<SegmentScan> scan;
+};
+
+/// An entry to be replayed. The sequence decides between entries of one key; a copy has that of
+/// what it was made from, and the later life wins.
+struct Noted {
+  ScannedEntry entry;
+  std::uint32_t generation = 0;
 };
 
 class Recovery {
@@ -49,15 +58,20 @@ class Recovery {
   Result<void> scan(Life& life);
   Result<void> scan_what_is_not_vouched_for();
   Result<void> replay();
-  void replay_footer(const Life& life, const std::vector<FooterRecord>& records);
-  void replay_scan(const Life& life);
+  Result<void> gather();
+  void gather_footer(const Life& life, const std::vector<FooterRecord>& records);
+  void gather_scan(const Life& life);
+  bool stream_reaches_checkpoint(Stream stream) const;
   void judge_batches();
   bool committed(const ScannedPart& part) const;
-  bool follows(const ScannedPart& part);
-  Result<void> apply(std::uint64_t key_hash, Location location, EntryKind kind);
+  std::uint64_t newest_unbroken_batch() const;
+  void note(const ScannedEntry& entry, const Life& life);
+  Result<void> apply(const Noted& noted);
   void finish();
   void note_header(const BatchHeader& header);
-  Life* last_life() { return order_.empty() ? nullptr : &lives_.at(order_.back()); }
+  /// The segment that a stream was in last; nullopt if the checkpoint and the log know none.
+  std::optional<std::uint32_t> last_of(Stream stream) const;
+  bool is_last(const Life& life) const { return last_of(life.stream) == life.segment; }
   bool vouched_for(const Life& life) const {
     return life.trailer && life.trailer->last_batch <= stated_durable_;
   }
@@ -81,10 +95,10 @@ class Recovery {
   std::set<std::uint64_t> given_up_;        ///< their sequences
   std::set<std::uint64_t> counted_;         ///< committed, beyond stated_durable_
   std::optional<Error> failure_;
-  std::uint32_t checkpoint_open_ = kNoSegment;
-  std::uint32_t checkpoint_previous_ = kNoSegment;
+  std::array<std::uint32_t, kStreams> checkpoint_open_{kNoSegment, kNoSegment};
+  std::array<std::uint32_t, kStreams> checkpoint_previous_{kNoSegment, kNoSegment};
+  std::vector<Noted> noted_;
   bool rebuilding_ = false;
-  BatchHeader last_part_{};  ///< of a rebuild
 };
 
 }  // namespace rawcache

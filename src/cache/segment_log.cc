@@ -12,6 +12,10 @@ namespace {
 constexpr auto kFree = static_cast<std::uint8_t>(SegmentState::free);
 constexpr auto kOpen = static_cast<std::uint8_t>(SegmentState::open);
 constexpr auto kSealed = static_cast<std::uint8_t>(SegmentState::sealed);
+/// Hits on a segment count from when this share of the capacity has been written after it was
+/// opened: what is asked for twice at once is not worth keeping for that.
+constexpr std::uint64_t kYoungShare = 50;
+constexpr std::uint64_t kYoungWhileOpen = ~std::uint64_t{0};
 
 }  // namespace
 
@@ -22,7 +26,10 @@ SegmentLog::SegmentLog(const Superblock& superblock)
       entry_alignment_(superblock.entry_alignment),
       table_(superblock.segments),
       generations_(std::make_unique<std::atomic<std::uint32_t>[]>(superblock.segments)),
+      opened_at_(superblock.segments, 0),
+      young_until_(std::make_unique<std::atomic<std::uint64_t>[]>(superblock.segments)),
       previous_of_(superblock.segments, kNoSegment),
+      copies_through_(superblock.segments, 0),
       free_count_(superblock.segments) {}
 
 void SegmentLog::set_generation(std::uint32_t segment, std::uint32_t generation) {
@@ -31,62 +38,68 @@ void SegmentLog::set_generation(std::uint32_t segment, std::uint32_t generation)
 }
 
 bool SegmentLog::fits(std::uint64_t bytes) const {
-  return round_up(position_ + bytes, block_bytes_) +
-             footer_bytes(records_.size() + 1, block_bytes_) <=
+  return round_up(at().position + bytes, block_bytes_) +
+             footer_bytes(at().records.size() + 1, block_bytes_) <=
          segment_bytes_;
 }
 
 std::uint64_t SegmentLog::take(std::uint64_t bytes) {
-  RAWCACHE_ASSERT(has_open() && position_ + bytes <= segment_bytes_);
+  RAWCACHE_ASSERT(has_open() && at().position + bytes <= segment_bytes_);
   const std::uint64_t offset = head();
-  position_ += bytes;
+  at().position += bytes;
   appended_bytes_ += bytes;
   return offset;
 }
 
 std::uint64_t SegmentLog::bytes_to_block() const {
-  return round_up(position_, block_bytes_) - position_;
+  return round_up(at().position, block_bytes_) - at().position;
 }
 
-void SegmentLog::record(std::uint64_t key_hash, std::uint64_t offset, std::uint8_t size_class,
-                        EntryKind kind) {
-  const std::uint64_t units = (offset - segment_offset(open_)) / entry_alignment_;
-  records_.push_back({key_hash, static_cast<std::uint32_t>(units), size_class, kind});
+void SegmentLog::record(const FooterRecord& entry, std::uint64_t offset) {
+  const std::uint64_t units = (offset - segment_offset(at().segment)) / entry_alignment_;
+  at().records.push_back(entry);
+  at().records.back().offset_units = static_cast<std::uint32_t>(units);
 }
 
 FooterRecord* SegmentLog::find_record(std::uint64_t offset) {
-  if (!has_open() || offset < segment_offset(open_) || offset >= head()) return nullptr;
+  const std::uint32_t segment = segment_of(offset);
+  const auto head = std::ranges::find(heads_, segment, &Head::segment);
+  if (head == heads_.end()) return nullptr;
   const auto units =
-      static_cast<std::uint32_t>((offset - segment_offset(open_)) / entry_alignment_);
+      static_cast<std::uint32_t>((offset - segment_offset(segment)) / entry_alignment_);
   // Records are in the order of their offsets.
-  const auto found = std::lower_bound(records_.begin(), records_.end(), units,
+  const auto found = std::lower_bound(head->records.begin(), head->records.end(), units,
                                       [](const FooterRecord& record, std::uint32_t wanted) {
                                         return record.offset_units < wanted;
                                       });
-  return found != records_.end() && found->offset_units == units ? &*found : nullptr;
+  return found != head->records.end() && found->offset_units == units ? &*found : nullptr;
 }
 
 void SegmentLog::note_batch(std::uint64_t sequence) {
   RAWCACHE_ASSERT(has_open());
-  table_[open_].last_batch = std::max(table_[open_].last_batch, sequence);
+  table_[at().segment].last_batch = std::max(table_[at().segment].last_batch, sequence);
 }
 
 SealedSegment SegmentLog::seal(std::uint32_t next, std::uint64_t next_sequence) {
   RAWCACHE_ASSERT(has_open());
-  SegmentRecord& record = table_[open_];
+  SegmentRecord& record = table_[at().segment];
   record.state = kSealed;
-  SealedSegment sealed{
-      .segment = open_, .offset = segment_offset(open_), .trailer = {}, .records = {}};
+  SealedSegment sealed{.segment = at().segment,
+                       .offset = segment_offset(at().segment),
+                       .trailer = {},
+                       .records = {}};
   sealed.trailer.generation = record.generation;
   sealed.trailer.next_segment = next;
-  sealed.trailer.previous_segment = previous_;
+  sealed.trailer.previous_segment = at().previous;
   sealed.trailer.first_batch = record.first_batch;
   sealed.trailer.last_batch = record.last_batch;
   sealed.trailer.next_sequence = next_sequence;
-  sealed.records = std::exchange(records_, {});
-  appended_bytes_ += segment_bytes_ - position_;
-  previous_ = open_;
-  open_ = kNoSegment;
+  sealed.trailer.stream = static_cast<std::uint32_t>(stream_);
+  sealed.records = std::exchange(at().records, {});
+  appended_bytes_ += segment_bytes_ - at().position;
+  close_open();
+  at().previous = at().segment;
+  at().segment = kNoSegment;
   return sealed;
 }
 
@@ -95,21 +108,33 @@ void SegmentLog::open(std::uint32_t segment, std::uint64_t first_batch) {
   table_[segment].state = kOpen;
   table_[segment].first_batch = first_batch;
   table_[segment].last_batch = first_batch;
-  previous_of_[segment] = previous_;
+  table_[segment].stream = table_[segment].label = static_cast<std::uint8_t>(stream_);
+  copies_through_[segment] = 0;
+  opened_at_[segment] = appended_bytes_;
+  young_until_[segment].store(kYoungWhileOpen, std::memory_order_relaxed);
+  to_end_of_queue(segment);
+  previous_of_[segment] = at().previous;
   set_generation(segment, next_generation_++);
   --free_count_;
-  open_ = segment;
-  position_ = 0;
-  records_.clear();
+  at().segment = segment;
+  at().position = 0;
+  at().records.clear();
 }
 
 void SegmentLog::resume(std::uint32_t segment, std::uint32_t previous, std::uint64_t position,
                         std::vector<FooterRecord> records) {
   RAWCACHE_ASSERT(table_[segment].state == kOpen && is_aligned(position, block_bytes_));
-  open_ = segment;
-  previous_ = previous_of_[segment] = previous;
-  position_ = position;
-  records_ = std::move(records);
+  young_until_[segment].store(kYoungWhileOpen, std::memory_order_relaxed);
+  at().segment = segment;
+  at().previous = previous_of_[segment] = previous;
+  at().position = position;
+  at().records = std::move(records);
+}
+
+bool SegmentLog::is_usable(std::uint32_t segment, std::uint64_t replay_from) const {
+  const SegmentRecord& record = table_[segment];
+  return record.state == kFree && record.last_batch < replay_from &&
+         copies_through_[segment] < first_volatile_;
 }
 
 std::optional<std::uint32_t> SegmentLog::usable_free(std::uint64_t replay_from) const {
@@ -117,21 +142,43 @@ std::optional<std::uint32_t> SegmentLog::usable_free(std::uint64_t replay_from) 
   // The one that has been free longest, so that the device is used evenly from the start.
   std::optional<std::uint32_t> best;
   for (std::uint32_t i = 0; i < segments(); ++i) {
-    if (table_[i].state != kFree || table_[i].last_batch >= replay_from) continue;
+    if (!is_usable(i, replay_from)) continue;
     if (!best || table_[i].generation < table_[*best].generation) best = i;
   }
   return best;
 }
 
 std::uint64_t SegmentLog::usable_free_count(std::uint64_t replay_from) const {
-  return static_cast<std::uint64_t>(std::ranges::count_if(table_, [&](const SegmentRecord& record) {
-    return record.state == kFree && record.last_batch < replay_from;
-  }));
+  std::uint64_t count = 0;
+  for (std::uint32_t i = 0; i < segments(); ++i) count += is_usable(i, replay_from);
+  return count;
 }
 
-void SegmentLog::release(std::uint32_t segment) {
+void SegmentLog::copies_moved(std::uint64_t first_volatile, std::uint64_t batch) {
+  for (std::uint64_t& through : copies_through_) {
+    if (through >= first_volatile) through = batch;
+  }
+}
+
+void SegmentLog::label(std::uint32_t segment, Stream label) {
+  table_[segment].label = static_cast<std::uint8_t>(label);
+  to_end_of_queue(segment);
+}
+
+void SegmentLog::to_end_of_queue(std::uint32_t segment) {
+  table_[segment].queue_position = next_queue_position_++;
+}
+
+void SegmentLog::close_open() {
+  const std::uint32_t segment = at().segment;
+  const std::uint64_t young_bytes = std::uint64_t{segments()} * segment_bytes_ / kYoungShare;
+  young_until_[segment].store(opened_at_[segment] + young_bytes, std::memory_order_relaxed);
+}
+
+void SegmentLog::release(std::uint32_t segment, std::uint64_t copies_through) {
   RAWCACHE_ASSERT(table_[segment].state == kSealed);
   table_[segment].state = kFree;
+  copies_through_[segment] = copies_through;
   ++free_count_;
 }
 
@@ -140,24 +187,24 @@ void SegmentLog::clear() {
     record.state = kFree;
     record.first_batch = record.last_batch = 0;
   }
-  open_ = previous_ = kNoSegment;
-  position_ = 0;
-  records_.clear();
+  std::ranges::fill(copies_through_, 0);
+  heads_ = {};
   free_count_ = table_.size();
 }
 
 void SegmentLog::abandon(std::uint64_t first_volatile_batch) {
-  RAWCACHE_ASSERT(has_open());
-  // Whoever follows the log backwards must find a segment that has been written.
-  std::uint32_t last = open_;
+  // Whoever follows the stream backwards must find a segment that has been written.
+  std::uint32_t last = has_open() ? at().segment : at().previous;
   while (last != kNoSegment && table_[last].first_batch >= first_volatile_batch) {
     last = previous_of_[last];
   }
-  table_[open_].state = kSealed;
-  appended_bytes_ += segment_bytes_ - position_;
-  records_.clear();
-  open_ = kNoSegment;
-  previous_ = last;
+  at().previous = last;
+  if (!has_open()) return;
+  table_[at().segment].state = kSealed;
+  close_open();
+  appended_bytes_ += segment_bytes_ - at().position;
+  at().records.clear();
+  at().segment = kNoSegment;
 }
 
 void SegmentLog::restore(std::vector<SegmentRecord> table, std::uint32_t next_generation) {
@@ -166,6 +213,7 @@ void SegmentLog::restore(std::vector<SegmentRecord> table, std::uint32_t next_ge
   table_ = std::move(table);
   free_count_ = 0;
   for (std::uint32_t i = 0; i < segments(); ++i) {
+    next_queue_position_ = std::max(next_queue_position_, table_[i].queue_position + 1);
     set_generation(i, table_[i].generation);
     free_count_ += table_[i].state == kFree;
   }

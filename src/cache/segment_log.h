@@ -1,6 +1,7 @@
 // SegmentLog: the segments, which of them is being filled and up to where, and which come next.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -28,14 +29,18 @@ class SegmentLog {
  public:
   explicit SegmentLog(const Superblock& superblock);
 
+  /// The stream that the functions of the open segment mean from now on.
+  void select(Stream stream) { stream_ = stream; }
+  Stream selected() const { return stream_; }
+
   // The open segment.
 
-  bool has_open() const { return open_ != kNoSegment; }
-  std::uint32_t open_segment() const { return open_; }
+  bool has_open() const { return at().segment != kNoSegment; }
+  std::uint32_t open_segment() const { return at().segment; }
   /// The segment that was filled before the open one, or kNoSegment.
-  std::uint32_t previous_segment() const { return previous_; }
+  std::uint32_t previous_segment() const { return at().previous; }
   /// Disk offset at which the next byte of the log goes.
-  std::uint64_t head() const { return segment_offset(open_) + position_; }
+  std::uint64_t head() const { return segment_offset(at().segment) + at().position; }
   /// Whether `bytes` more, padded to a block, leave room for the footer with one more record.
   bool fits(std::uint64_t bytes) const;
   /// Takes `bytes` at the head; returns their disk offset.
@@ -43,17 +48,16 @@ class SegmentLog {
   /// Bytes from the head to the next block border.
   std::uint64_t bytes_to_block() const;
   /// Notes an entry at a disk offset in the open segment.
-  void record(std::uint64_t key_hash, std::uint64_t offset, std::uint8_t size_class,
-              EntryKind kind);
-  /// The record of the entry at `offset`, if it lies in the open segment.
+  void record(const FooterRecord& entry, std::uint64_t offset);
+  /// The record of the entry at `offset`, if it lies in an open segment of any stream.
   FooterRecord* find_record(std::uint64_t offset);
   /// Notes that batch `sequence` has bytes in the open segment.
   void note_batch(std::uint64_t sequence);
 
   /// Closes the open segment; `next` is where the log goes on. The result is to become its footer.
   SealedSegment seal(std::uint32_t next, std::uint64_t next_sequence);
-  /// Closes the open segment without a footer, because its place is bad. What is in it from batch
-  /// `first_volatile_batch` on is placed elsewhere.
+  /// Closes the open segment, if there is one, without a footer, because its place may be bad. What
+  /// is in the stream from batch `first_volatile_batch` on is placed elsewhere.
   void abandon(std::uint64_t first_volatile_batch);
   /// Opens a free segment under the next generation; `first_batch` is the sequence of the batch
   /// that begins or goes on there.
@@ -62,15 +66,22 @@ class SegmentLog {
   void resume(std::uint32_t segment, std::uint32_t previous, std::uint64_t position,
               std::vector<FooterRecord> records);
   /// The same when no segment was open; `previous` was filled last, or kNoSegment.
-  void resume_after(std::uint32_t previous) { previous_ = previous; }
+  void resume_after(std::uint32_t previous) { at().previous = previous; }
 
   // The others.
 
   /// A free segment that may be reused when the durable checkpoint replays from `replay_from`.
   std::optional<std::uint32_t> usable_free(std::uint64_t replay_from) const;
   std::uint64_t usable_free_count(std::uint64_t replay_from) const;
-  /// A sealed segment becomes free.
-  void release(std::uint32_t segment);
+  /// A sealed segment becomes free; what was copied from it is durable when batch `copies_through`
+  /// is (0: nothing was), and before that it is not reused.
+  void release(std::uint32_t segment, std::uint64_t copies_through = 0);
+  /// The first batch that is not durable, for usable_free.
+  void note_volatile(std::uint64_t batch) { first_volatile_ = batch; }
+  /// Copies in batches from `first_volatile` on have been placed anew, up to `batch`.
+  void copies_moved(std::uint64_t first_volatile, std::uint64_t batch);
+  /// Counts a sealed segment to a stream for eviction, at the end of its queue.
+  void label(std::uint32_t segment, Stream label);
   /// All segments become free and reusable; the log goes on in another one.
   void clear();
 
@@ -91,11 +102,28 @@ class SegmentLog {
   std::uint32_t generation(std::uint32_t segment) const {
     return generations_[segment].load(std::memory_order_acquire);
   }
+  /// Whether hits on what lies in the segment do not count yet. Any thread.
+  bool is_young(std::uint32_t segment, std::uint64_t appended) const {
+    return appended < young_until_[segment].load(std::memory_order_relaxed);
+  }
   /// Bytes of the log ever used up, waste at segment ends included.
   std::uint64_t appended_bytes() const { return appended_bytes_; }
 
  private:
+  /// Where a stream is.
+  struct Head {
+    std::uint32_t segment = kNoSegment;
+    std::uint32_t previous = kNoSegment;
+    std::uint64_t position = 0;         ///< bytes from the open segment's start
+    std::vector<FooterRecord> records;  ///< of the open segment
+  };
+  Head& at() { return heads_[static_cast<std::size_t>(stream_)]; }
+  const Head& at() const { return heads_[static_cast<std::size_t>(stream_)]; }
+
   void set_generation(std::uint32_t segment, std::uint32_t generation);
+  bool is_usable(std::uint32_t segment, std::uint64_t replay_from) const;
+  void to_end_of_queue(std::uint32_t segment);
+  void close_open();
 
   const std::uint64_t segments_offset_;
   const std::uint64_t segment_bytes_;
@@ -104,12 +132,15 @@ class SegmentLog {
 
   std::vector<SegmentRecord> table_;
   std::unique_ptr<std::atomic<std::uint32_t>[]> generations_;
+  std::vector<std::uint64_t> opened_at_;  ///< appended bytes
+  std::unique_ptr<std::atomic<std::uint64_t>[]> young_until_;
   std::uint32_t next_generation_ = 1;
   std::vector<std::uint32_t> previous_of_;  ///< of segments opened since the cache was
-  std::uint32_t open_ = kNoSegment;
-  std::uint32_t previous_ = kNoSegment;
-  std::uint64_t position_ = 0;         ///< bytes from the open segment's start
-  std::vector<FooterRecord> records_;  ///< of the open segment
+  std::vector<std::uint64_t> copies_through_;
+  std::array<Head, kStreams> heads_;
+  Stream stream_ = Stream::small;
+  std::uint64_t first_volatile_ = ~std::uint64_t{0};
+  std::uint64_t next_queue_position_ = 1;
   std::uint64_t free_count_ = 0;
   std::uint64_t appended_bytes_ = 0;
 };

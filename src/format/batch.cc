@@ -4,6 +4,7 @@
 
 #include "base/math.h"
 #include "format/bytes.h"
+#include "format/segment.h"
 
 namespace rawcache {
 
@@ -38,6 +39,7 @@ std::optional<BatchHeader> decode_batch_header(std::span<const std::byte> bytes,
     return std::nullopt;
   }
   if (header.part >= header.parts || header.bytes < sizeof(BatchHeader)) return std::nullopt;
+  if (header.stream >= kStreams) return std::nullopt;
   return header;
 }
 

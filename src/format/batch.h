@@ -15,6 +15,7 @@ namespace rawcache {
 
 inline constexpr std::uint32_t kBatchMagic = 0x48435442;  // "BTCH"
 inline constexpr std::uint32_t kNoSegment = 0xFFFFFFFF;
+inline constexpr std::uint32_t kSincePreviousMax = 0xFFFFFF;
 
 struct BatchHeader {
   std::uint32_t magic;
@@ -27,12 +28,13 @@ struct BatchHeader {
   std::uint32_t bytes;             ///< of this part, header included, padding to the block excluded
   std::uint32_t generation;        ///< of the segment
   std::uint32_t time;              ///< Unix time when the batch was closed, seconds
-  std::uint32_t previous_segment;  ///< the one that the log filled before, or kNoSegment
+  std::uint32_t previous_segment;  ///< the one that the stream filled before, or kNoSegment
   /// sequence - that of the batch closed before it: batches of which an earlier one was cut off
   /// by a crash do not count.
-  std::uint32_t since_previous;
-  std::uint64_t digest;    ///< of the entries' checksums, in order
-  std::uint64_t checksum;  ///< of this header
+  std::uint32_t since_previous : 24;
+  std::uint32_t stream : 8;  ///< Stream
+  std::uint64_t digest;      ///< of the entries' checksums, in order
+  std::uint64_t checksum;    ///< of this header
 };
 static_assert(sizeof(BatchHeader) == 64 && std::has_unique_object_representations_v<BatchHeader>);
 

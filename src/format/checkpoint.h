@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "format/identity.h"
+#include "format/segment.h"
 
 namespace rawcache {
 
@@ -25,15 +26,15 @@ struct CheckpointHeader {
   std::uint64_t next_batch;     ///< lowest batch sequence never used yet
   std::uint64_t next_sequence;  ///< lowest entry sequence never used yet
   std::uint64_t time_high;      ///< highest time seen, Unix seconds
-  /// The segment the log was in when the snapshot began, or kNoSegment.
-  std::uint32_t open_segment;
-  /// The segment that the log filled before the open one, or kNoSegment.
-  std::uint32_t previous_segment;
+  /// The segment that each stream was in when the snapshot began, or kNoSegment.
+  std::uint32_t open_segment[kStreams];
+  /// The segment that each stream filled before the open one, or kNoSegment.
+  std::uint32_t previous_segment[kStreams];
   std::uint64_t entries;  ///< index slots in the stream
   std::uint64_t stream_bytes;
   std::uint64_t stream_digest;  ///< of the chunks' checksums, in order (digest_next)
   std::uint64_t closed;         ///< 1: written by an orderly close, nothing followed it
-  std::uint64_t reserved[4];
+  std::uint64_t reserved[3];
   std::uint64_t checksum;
 };
 static_assert(sizeof(CheckpointHeader) == 128 &&
@@ -55,9 +56,12 @@ struct SegmentRecord {
   std::uint64_t last_batch;
   std::uint32_t generation;  ///< of the current or, if free, the last life
   std::uint8_t state;        ///< SegmentState
-  std::uint8_t reserved[3];
+  std::uint8_t stream;       ///< Stream that filled it
+  std::uint8_t label;        ///< Stream that eviction counts it to
+  std::uint8_t reserved;
+  std::uint64_t queue_position;  ///< lower ones of a label are reclaimed first
 };
-static_assert(sizeof(SegmentRecord) == 24 &&
+static_assert(sizeof(SegmentRecord) == 32 &&
               std::has_unique_object_representations_v<SegmentRecord>);
 
 /// Space that one area needs: header block and chunks for a stream of this size.

@@ -10,10 +10,11 @@ namespace rawcache {
 
 namespace {
 
-// The second word of a record: offset in the low bits, then the size class, then the kind.
+// The last word of a record: offset in the low bits, then the size class, then the kind.
 constexpr unsigned kClassShift = kFooterOffsetBits;
 constexpr unsigned kKindShift = kClassShift + 8;
 static_assert(kKindShift + 2 == 32);
+constexpr std::size_t kWordAt = kFooterRecordBytes - sizeof(std::uint32_t);
 constexpr std::uint32_t kOffsetMask = (std::uint32_t{1} << kFooterOffsetBits) - 1;
 
 /// Both checksums of a footer are seeded with the segment's start and its life.
@@ -39,7 +40,8 @@ void encode_footer(std::span<std::byte> out, std::span<const FooterRecord> recor
                                std::uint32_t{record.size_class} << kClassShift |
                                static_cast<std::uint32_t>(record.kind) << kKindShift;
     std::memcpy(at, &record.key_hash, sizeof(record.key_hash));
-    std::memcpy(at + sizeof(record.key_hash), &word, sizeof(word));
+    std::memcpy(at + sizeof(record.key_hash), &record.sequence, sizeof(record.sequence));
+    std::memcpy(at + kWordAt, &word, sizeof(word));
     at += kFooterRecordBytes;
   }
   const auto rest = out.subspan(records_bytes);
@@ -56,7 +58,7 @@ std::optional<FooterTrailer> decode_footer_trailer(std::span<const std::byte> by
                                                    const Place& place) {
   if (bytes.size() < sizeof(FooterTrailer)) return std::nullopt;
   const auto trailer = load<FooterTrailer>(bytes.last(sizeof(FooterTrailer)));
-  if (trailer.magic != kFooterMagic) return std::nullopt;
+  if (trailer.magic != kFooterMagic || trailer.stream >= kStreams) return std::nullopt;
   if (trailer.checksum != checksum_of(trailer, footer_seed(place, trailer.generation))) {
     return std::nullopt;
   }
@@ -78,7 +80,8 @@ std::optional<std::vector<FooterRecord>> decode_footer_records(std::span<const s
   for (FooterRecord& record : records) {
     std::uint32_t word = 0;
     std::memcpy(&record.key_hash, at, sizeof(record.key_hash));
-    std::memcpy(&word, at + sizeof(record.key_hash), sizeof(word));
+    std::memcpy(&record.sequence, at + sizeof(record.key_hash), sizeof(record.sequence));
+    std::memcpy(&word, at + kWordAt, sizeof(word));
     const std::uint32_t kind = word >> kKindShift;
     if (kind == 0) return std::nullopt;
     record.offset_units = word & kOffsetMask;

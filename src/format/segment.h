@@ -17,29 +17,37 @@ namespace rawcache {
 
 inline constexpr std::uint32_t kFooterMagic = 0x544F4F46;  // "FOOT"
 
-/// One entry. Packed into 12 bytes on disk.
+/// Where an entry is appended. Each stream fills a segment of its own.
+enum class Stream : std::uint8_t {
+  small = 0,  ///< what is stored
+  main = 1,   ///< copies of entries that have proved their worth
+};
+inline constexpr std::size_t kStreams = 2;
+
+/// One entry. Packed into 20 bytes on disk.
 struct FooterRecord {
   std::uint64_t key_hash = 0;
+  std::uint64_t sequence = 0;  ///< of the entry; a copy keeps it
   /// From the segment's start, in units of the entry alignment; 22 bits.
   std::uint32_t offset_units = 0;
   std::uint8_t size_class = 0;
   EntryKind kind = EntryKind::value;  ///< 2 bits on disk; withdrawn records are skipped
 };
-inline constexpr std::size_t kFooterRecordBytes = 12;
+inline constexpr std::size_t kFooterRecordBytes = 20;
 inline constexpr unsigned kFooterOffsetBits = 22;
 
 struct FooterTrailer {
   std::uint32_t magic;
   std::uint32_t generation;
   std::uint32_t records;
-  std::uint32_t next_segment;  ///< the segment that the log goes on in, or kNoSegment
+  std::uint32_t next_segment;  ///< the segment that the stream goes on in, or kNoSegment
   std::uint64_t first_batch;   ///< sequences of the batches that begin or go on in this segment
   std::uint64_t last_batch;
   std::uint64_t records_checksum;
   std::uint64_t next_sequence;     ///< above every entry sequence in this segment
-  std::uint32_t previous_segment;  ///< the one that the log filled before, or kNoSegment
-  std::uint32_t reserved;
-  std::uint64_t checksum;  ///< of this trailer
+  std::uint32_t previous_segment;  ///< the one that the stream filled before, or kNoSegment
+  std::uint32_t stream;            ///< Stream
+  std::uint64_t checksum;          ///< of this trailer
 };
 static_assert(sizeof(FooterTrailer) == 64 &&
               std::has_unique_object_representations_v<FooterTrailer>);

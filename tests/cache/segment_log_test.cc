@@ -45,7 +45,7 @@ TEST_F(SegmentLogTest, AnEntryAndItsFooterFitOrTheSegmentIsFull) {
   std::uint64_t records = 0;
   while (log->fits(160)) {
     const std::uint64_t offset = log->take(160);
-    log->record(records, offset, 2, EntryKind::value);
+    log->record({.key_hash = records, .size_class = 2}, offset);
     ++records;
     ASSERT_LE(round_up(log->head(), superblock.block_bytes) +
                   footer_bytes(records, superblock.block_bytes),
@@ -68,7 +68,8 @@ TEST_F(SegmentLogTest, RecordsAreFoundByTheirOffset) {
   std::vector<std::uint64_t> offsets;
   for (int i = 0; i < 50; ++i) {
     offsets.push_back(log->take(64 + 16 * static_cast<std::uint64_t>(i % 5)));
-    log->record(1000 + static_cast<std::uint64_t>(i), offsets.back(), 1, EntryKind::value);
+    log->record({.key_hash = 1000 + static_cast<std::uint64_t>(i), .size_class = 1},
+                offsets.back());
   }
   for (int i = 0; i < 50; ++i) {
     FooterRecord* record = log->find_record(offsets[static_cast<std::size_t>(i)]);

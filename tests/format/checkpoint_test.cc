@@ -20,10 +20,12 @@ CheckpointHeader some_header() {
   header.next_batch = 33;
   header.next_sequence = 1000;
   header.time_high = 1700000000;
-  header.open_segment = 2;
-  header.previous_segment = 1;
+  header.open_segment[0] = 2;
+  header.open_segment[1] = 3;
+  header.previous_segment[0] = 1;
+  header.previous_segment[1] = 0;
   header.entries = 10;
-  header.stream_bytes = 4 * 24 + 10 * 8 + 2;
+  header.stream_bytes = 4 * 32 + 10 * 8 + 2;
   header.stream_digest = 0xD16E57;
   return header;
 }
@@ -52,8 +54,8 @@ TEST(CheckpointHeader, IsReadBackAsItWasWritten) {
   EXPECT_EQ(header->next_batch, expected.next_batch);
   EXPECT_EQ(header->next_sequence, expected.next_sequence);
   EXPECT_EQ(header->time_high, expected.time_high);
-  EXPECT_EQ(header->open_segment, expected.open_segment);
-  EXPECT_EQ(header->previous_segment, expected.previous_segment);
+  EXPECT_TRUE(std::ranges::equal(header->open_segment, expected.open_segment));
+  EXPECT_TRUE(std::ranges::equal(header->previous_segment, expected.previous_segment));
   EXPECT_EQ(header->entries, expected.entries);
   EXPECT_EQ(header->stream_bytes, expected.stream_bytes);
   EXPECT_EQ(header->stream_digest, expected.stream_digest);
@@ -151,7 +153,7 @@ TEST(CheckpointArea, HoldsHeaderBlockAndChunks) {
   EXPECT_EQ(checkpoint_area_bytes(kPayload, 512), 512 + kCheckpointChunkBytes);
   EXPECT_EQ(checkpoint_area_bytes(kPayload + 1, 512), 512 + kCheckpointChunkBytes + 512);
   EXPECT_EQ(checkpoint_area_bytes(10 * kPayload, 65536), 65536 + 10 * kCheckpointChunkBytes);
-  EXPECT_EQ(checkpoint_stream_bytes_max(3, 5, 7), 3 * 24 + 5 * 2 + 7 * 8u);
+  EXPECT_EQ(checkpoint_stream_bytes_max(3, 5, 7), 3 * 32 + 5 * 2 + 7 * 8u);
 }
 
 }  // namespace

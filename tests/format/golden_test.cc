@@ -88,6 +88,8 @@ TEST(GoldenBytes, BatchHeader) {
   header.generation = kPlace.generation;
   header.time = 1700000000;
   header.previous_segment = 9;
+  header.since_previous = 5;
+  header.stream = 1;
   header.digest = 0xA1A2A3A4A5A6A7A8;
   Bytes bytes(64);
   encode_batch_header(bytes, header, kPlace);
@@ -97,15 +99,16 @@ TEST(GoldenBytes, BatchHeader) {
             "0707060504030201"  // durable through
             "03000000" "f4010000"  // entries, bytes
             "07000000" "00f15365"  // generation, time
-            "09000000" "00000000"  // previous segment, reserved
+            "09000000" "050000" "01"  // previous segment, since the previous batch, stream
             "a8a7a6a5a4a3a2a1"  // digest
-            "5ae16008fae4441a");
+            "f1ecd2fbaf33e1f4");
 }
 
 TEST(GoldenBytes, Footer) {
   const FooterRecord records[] = {
-      {.key_hash = 0x0102030405060708, .offset_units = 4, .size_class = 1},
+      {.key_hash = 0x0102030405060708, .sequence = 0x2122, .offset_units = 4, .size_class = 1},
       {.key_hash = 0x1112131415161718,
+       .sequence = 0x2123,
        .offset_units = 0x3FFFFF,
        .size_class = 232,
        .kind = EntryKind::remove}};
@@ -116,17 +119,19 @@ TEST(GoldenBytes, Footer) {
   trailer.last_batch = 8;
   trailer.next_sequence = 100;
   trailer.previous_segment = 9;
+  trailer.stream = 1;
   Bytes bytes(512);
   encode_footer(bytes, records, trailer, kPlace);
-  EXPECT_EQ(hex(std::span(bytes).first(24)),
-            "0807060504030201" "04004040" "1817161514131211" "ffff3fba");
+  EXPECT_EQ(hex(std::span(bytes).first(40)),
+            "0807060504030201" "2221000000000000" "04004040"
+            "1817161514131211" "2321000000000000" "ffff3fba");
   EXPECT_EQ(hex(std::span(bytes).last(64)),
             "464f4f54" "07000000" "02000000" "0a000000"  // magic, generation, records, next segment
             "0500000000000000" "0800000000000000"  // first and last batch
-            "df76bcee063327ef"  // checksum of the records
+            "ff50427bb6d6f809"  // checksum of the records
             "6400000000000000"  // next sequence
-            "09000000" "00000000"  // previous segment, reserved
-            "9df9b948ff8edc06");
+            "09000000" "01000000"  // previous segment, stream
+            "9a2509024b8d6883");
 }
 
 TEST(GoldenBytes, CheckpointHeader) {
@@ -137,8 +142,10 @@ TEST(GoldenBytes, CheckpointHeader) {
   header.next_batch = 33;
   header.next_sequence = 1000;
   header.time_high = 1700000000;
-  header.open_segment = 2;
-  header.previous_segment = 1;
+  header.open_segment[0] = 2;
+  header.open_segment[1] = 3;
+  header.previous_segment[0] = 1;
+  header.previous_segment[1] = 0;
   header.entries = 10;
   header.stream_bytes = 256;
   header.stream_digest = 0xB1B2B3B4B5B6B7B8;
@@ -149,11 +156,11 @@ TEST(GoldenBytes, CheckpointHeader) {
             "0600000000000000"  // generation
             "1f00000000000000" "2100000000000000"  // replay from, next batch
             "e803000000000000" "00f1536500000000"  // next sequence, highest time
-            "02000000" "01000000"  // open and previous segment
+            "02000000" "03000000" "01000000" "00000000"  // open and previous segment of each stream
             "0a00000000000000" "0001000000000000"  // entries, stream bytes
             "b8b7b6b5b4b3b2b1" +        // stream digest
-                std::string(80, '0') +  // reserved
-                "4236a9765bfc69e1");
+                std::string(64, '0') +  // reserved
+                "3bff627e6d6a365c");
 }
 
 TEST(GoldenBytes, CheckpointChunk) {

@@ -73,8 +73,8 @@ TEST(Footer, IsReadBackAsItWasWritten) {
 
 TEST(Footer, TakesWholeBlocks) {
   EXPECT_EQ(footer_bytes(0, 4096), 4096u);
-  EXPECT_EQ(footer_bytes(336, 4096), 4096u);  // 336 * 12 + 64 is a block exactly
-  EXPECT_EQ(footer_bytes(337, 4096), 8192u);
+  EXPECT_EQ(footer_bytes(201, 4096), 4096u);  // 201 * 20 + 64 leaves 12 bytes of a block
+  EXPECT_EQ(footer_bytes(202, 4096), 8192u);
   EXPECT_EQ(footer_bytes(1, 512), 512u);
 }
 
@@ -133,7 +133,7 @@ TEST(Footer, HostileCountsAllocateNothing) {
 TEST(Footer, ARecordOfNoKindIsRefusedEvenWithAGoodChecksum) {
   Bytes bytes = some_footer(5);
   FooterTrailer trailer = *decode_footer_trailer(bytes, kPlace);
-  bytes[2 * kFooterRecordBytes + 11] &= std::byte{0x3F};
+  bytes[2 * kFooterRecordBytes + 19] &= std::byte{0x3F};
   trailer.records_checksum =
       hash64(std::span(bytes).first(5 * kFooterRecordBytes), place_seed(kPlace));
   EXPECT_FALSE(decode_footer_records(bytes, trailer, kPlace).has_value());
