@@ -61,6 +61,16 @@ struct VerifyArguments : CommonArguments {
   bool quiet = false;
 };
 
+struct ReplayArguments : CommonArguments {  ///< path: the file to replay on; empty: in memory
+  std::string trace;
+  std::string suite;           ///< or a directory of traces
+  std::uint64_t capacity = 0;  ///< bytes as the trace counts them
+  double percent = 0;          ///< or of the trace's footprint
+  EvictionPolicyKind policy = EvictionPolicyKind::rc;
+  double wa_cap = Options().wa_cap;
+  std::uint32_t scale = 1;
+};
+
 struct BenchArguments : CommonArguments {
   std::uint64_t capacity = 0;  ///< 0: chosen
   double sync_delay_ms = 0;

@@ -47,6 +47,16 @@ enum class BatchMode : std::uint8_t {
   adaptive,  ///< at a size chosen from what flushes cost, within Options::write_buffer_bytes
 };
 
+/// What is evicted when space is needed.
+enum class EvictionPolicyKind : std::uint8_t {
+  /// Entries that are not asked for leave early; those that are move to the main part of the log,
+  /// by
+  /// copies that Options::wa_cap bounds. A cache of fewer than 16 segments evicts like fifo.
+  rc,
+  fifo,  ///< the oldest segment
+  lru,   ///< the segment that was asked for longest ago
+};
+
 /// What a cache does with its memory, time and threads; may differ at every open.
 struct Options {
   /// Used only if the cache is made by this open; else 0 or the same as when it was formatted.
@@ -85,6 +95,11 @@ struct Options {
   std::uint64_t read_buffer_bytes = 64_MiB;
   /// Reads closer together than this are merged into one, bytes (at most 64 KiB).
   std::uint32_t read_gap_bytes = 16384;
+
+  EvictionPolicyKind eviction = EvictionPolicyKind::rc;
+  /// rc: bytes appended to the log, copies included, per byte stored, at most; from 1 (no copies)
+  /// to 4.
+  double wa_cap = 1.20;
 
   /// Life of entries stored without a TTL of their own; zero: they do not expire.
   std::chrono::seconds default_ttl{0};

@@ -27,7 +27,7 @@ struct Stats {
   std::uint64_t blocks_used = 0;  ///< in segments that hold entries
   std::uint64_t blocks_free = 0;
   /// Bytes that are appended to the log, at least, between the storing of an entry and its
-  /// eviction.
+  /// eviction. rc: what a tenth of the segments holds, less three; lru: 0.
   std::uint64_t eviction_distance_bytes = 0;
 
   // Write buffer.
@@ -62,11 +62,28 @@ struct Stats {
   // What left the cache, by cause.
   std::uint64_t evicted = 0;  ///< with a reclaimed segment
   std::uint64_t evicted_index_full =
-      0;                          ///< with a segment reclaimed early because the index was full
-  std::uint64_t expired = 0;      ///< found past their time
-  std::uint64_t collisions = 0;   ///< looked up and found to be another key of the same index tag
-  std::uint64_t corruptions = 0;  ///< looked up and found unreadable
-  std::uint64_t withdrawn = 0;    ///< direct stores and removes that failed
+      0;                           ///< with a segment reclaimed early because the index was full
+  std::uint64_t evicted_cold = 0;  ///< of `evicted`: not asked for
+  std::uint64_t evicted_hot = 0;   ///< of `evicted`: asked for, but wa_cap or space forbade a copy
+  std::uint64_t expired = 0;       ///< found past their time
+  std::uint64_t collisions = 0;    ///< looked up and found to be another key of the same index tag
+  std::uint64_t corruptions = 0;   ///< looked up and found unreadable
+  std::uint64_t withdrawn = 0;     ///< direct stores and removes that failed
+
+  // What eviction kept.
+  std::uint64_t copied = 0;                ///< entries copied on
+  std::uint64_t copied_bytes = 0;          ///< of the log
+  std::uint64_t appended_entry_bytes = 0;  ///< of the log, by stores and removes
+  std::uint64_t segments_relabelled = 0, segments_rotated = 0;  ///< kept without a write
+  std::uint64_t ghost_entries = 0;  ///< evicted keys that are remembered
+  std::uint64_t ghost_bytes = 0;    ///< memory for that
+  std::uint64_t ghost_hits = 0;     ///< stores of such keys
+  /// Bytes of entries appended per byte of entries stored.
+  double logical_write_amplification() const {
+    return appended_entry_bytes == 0
+               ? 1.0
+               : double(appended_entry_bytes + copied_bytes) / double(appended_entry_bytes);
+  }
 
   // Bytes.
   std::uint64_t user_bytes_stored = 0;  ///< keys and values given to store and store_buffered

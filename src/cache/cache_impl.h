@@ -2,7 +2,8 @@
 //
 //   store.cc        place -> encode -> publish, and the flushes that end it
 //   lookup.cc       locate -> read -> verify -> touch
-//   maintenance.cc  reclaim, checkpoint, clear
+//   reclaim.cc      freeing segments: what is kept, copied and dropped
+//   maintenance.cc  spare segments, checkpoint, clear
 //   open.cc         open, recover, close
 //   cache_stats.cc  Stats
 #pragma once
@@ -23,6 +24,7 @@
 #include "batch/batch_sizer.h"
 #include "cache/counters.h"
 #include "cache/eviction_policy.h"
+#include "cache/ghost.h"
 #include "cache/index.h"
 #include "cache/log_writer.h"
 #include "cache/recovery.h"
@@ -143,10 +145,37 @@ class RawDiskCache::Impl {
   Result<bool> visit_slots(std::uint32_t page, const std::vector<std::uint64_t>& slots,
                            const std::function<bool(const KeyInfo&)>& each, std::int64_t now);
 
+  // reclaim.cc
+  /// Frees a segment as the policy says. False: none can be freed.
+  Result<bool> reclaim_one() REQUIRES(checkpoint_mutex_);
+  /// Frees the segment that was opened first, keeping nothing.
+  Result<bool> reclaim_oldest(Counter& cause) REQUIRES(checkpoint_mutex_);
+  std::optional<std::uint32_t> oldest_segment() const REQUIRES(log_mutex_);
+  std::optional<EvictionStep> next_step(std::uint32_t rotations) REQUIRES(log_mutex_);
+  /// A live entry of a segment that is being freed.
+  struct Survivor {
+    std::uint64_t key_hash = 0;
+    Location location;
+    unsigned hits = 0;
+  };
+  struct Victim {
+    std::uint32_t segment = 0;
+    std::uint32_t generation = 0;
+    Stream label = Stream::small;
+    std::optional<std::vector<FooterRecord>> records;
+  };
+  Result<Victim> read_victim(std::uint32_t segment);
+  void keep_segment(const EvictionStep& step);
+  Result<std::uint64_t> copy_hot(const Victim& victim);
+  std::vector<Survivor> choose_hot(const Victim& victim);
+  Result<bool> copy_entry(const EntryView& entry, const Survivor& survivor, Stream label);
+  void drop(const Victim& victim, Counter& cause);
+
   // maintenance.cc
   /// With checkpoint_mutex_ free: at least `wanted` free segments that may be reused at once.
   Result<void> make_segment_usable(std::uint64_t wanted);
-  Result<bool> reclaim_one(Counter& cause) REQUIRES(checkpoint_mutex_);
+  /// The same ahead of need: they may be reused after the next flush.
+  Result<void> make_spares(std::uint64_t wanted) REQUIRES(checkpoint_mutex_);
   Result<void> make_index_room();
   Result<void> leave_open_segment() REQUIRES(checkpoint_mutex_);
   bool checkpoint_due() const;
@@ -180,6 +209,9 @@ class RawDiskCache::Impl {
   std::unique_ptr<BatchIOManager> io_;
   std::unique_ptr<Index> index_;
   std::unique_ptr<EvictionPolicy> policy_;
+  std::unique_ptr<std::atomic<std::uint64_t>[]> last_hits_;  ///< by segment, bytes appended by then
+  const double tokens_per_byte_;
+  const std::uint64_t tokens_max_;
   Counters counters_;
   RecoveryCounts recovery_counts_;
   std::uint64_t recovery_ns_ = 0;
@@ -208,6 +240,9 @@ class RawDiskCache::Impl {
   mutable Mutex log_mutex_;
   std::unique_ptr<SegmentLog> log_;  ///< guarded by log_mutex_, but for generation() and constants
   std::unique_ptr<LogWriter> writer_ PT_GUARDED_BY(log_mutex_);
+
+  std::unique_ptr<Ghost> ghost_ PT_GUARDED_BY(log_mutex_);  ///< null if the policy does not ask
+  std::uint64_t tokens_ GUARDED_BY(log_mutex_) = 0;         ///< bytes that may be copied
 
   std::atomic<std::uint64_t> replay_from_{0};  ///< of the durable checkpoint
   std::atomic<std::uint64_t> appended_at_checkpoint_{0};

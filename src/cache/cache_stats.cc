@@ -44,12 +44,17 @@ void RawDiskCache::Impl::add_content(Stats& s) const {
     MutexLock lock(log_mutex_);
     s.segments_free = log_->free_count();
     s.withdrawn = writer_->withdrawn();
+    s.ghost_entries = ghost_ ? ghost_->entries() : 0;
+    s.ghost_bytes = ghost_ ? ghost_->memory_bytes() : 0;
   }
   s.blocks_free = s.segments_free * s.segment_bytes / s.block_bytes;
   s.blocks_used = s.capacity_bytes / s.block_bytes - s.blocks_free;
-  const std::uint64_t not_counted = kSegmentsNotCounted + spare_segments_;
+  const std::uint64_t distance = policy_->distance(s.segments);
+  // The small queue of rc is shortened only by what is open, not by the spares.
+  const std::uint64_t not_counted =
+      kSegmentsNotCounted + (distance == s.segments ? spare_segments_ : 0);
   s.eviction_distance_bytes =
-      s.segments > not_counted ? (s.segments - not_counted) * s.segment_bytes : 0;
+      distance > not_counted ? (distance - not_counted) * s.segment_bytes : 0;
 
   const BatchIOCounts io = io_ ? io_->counts() : io_at_close_;
   s.pending_writes = io.pending_operations;
@@ -81,6 +86,14 @@ void RawDiskCache::Impl::add_calls(Stats& s) const {
   s.removes = c.removes.get();
   s.evicted = c.evicted.get();
   s.evicted_index_full = c.evicted_index_full.get();
+  s.evicted_cold = c.evicted_cold.get();
+  s.evicted_hot = c.evicted_hot.get();
+  s.copied = c.copied.get();
+  s.copied_bytes = c.copied_bytes.get();
+  s.appended_entry_bytes = c.appended_entry_bytes.get();
+  s.segments_relabelled = c.segments_relabelled.get();
+  s.segments_rotated = c.segments_rotated.get();
+  s.ghost_hits = c.ghost_hits.get();
   s.expired = c.expired.get();
   s.collisions = c.collisions.get();
   s.corruptions = c.corruptions.get();

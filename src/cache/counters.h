@@ -24,6 +24,8 @@ struct Counters {
   Counter buffered_stores;
   Counter removes;
   Counter user_bytes_stored;
+  Counter appended_entry_bytes;
+  Counter ghost_hits;
   Counter flushes;
   Counter flushed_writes;
   Counter flush_failures;
@@ -40,6 +42,12 @@ struct Counters {
   // Rare.
   alignas(64) Counter evicted;
   Counter evicted_index_full;
+  Counter evicted_cold;
+  Counter evicted_hot;
+  Counter copied;
+  Counter copied_bytes;
+  Counter segments_relabelled;
+  Counter segments_rotated;
   Counter checkpoints;
   Counter checkpoint_failures;
 

@@ -10,6 +10,7 @@
 
 #include "base/assert.h"
 #include "base/math.h"
+#include "format/size_class.h"
 
 namespace rawcache {
 namespace {
@@ -61,6 +62,10 @@ unsigned SlotLayout::hits(std::uint64_t slot, unsigned location_bits) {
 Index::Index(const Superblock& superblock)
     : layout_(SlotLayout::of(superblock)),
       entries_max_(superblock.entries_max - superblock.entries_max / kReserveShare),
+      segments_offset_(superblock.segments_offset),
+      segment_bytes_(superblock.segment_bytes),
+      segments_(superblock.segments),
+      uses_(std::make_unique<Use[]>(superblock.segments)),
       pages_(superblock.index_pages),
       stripe_memory_(std::make_unique<std::array<Stripe, kStripes>>()),
       stripes_(*stripe_memory_) {}
@@ -117,6 +122,27 @@ std::uint64_t* Index::find_slot(const Page& page, std::uint32_t tag) const {
   return nullptr;
 }
 
+// Adds a slot to what its segment holds, or takes it away.
+void Index::count(std::uint64_t slot, bool in) {
+  const Location location = layout_.location(slot);
+  const std::uint64_t segment = (location.offset - segments_offset_) / segment_bytes_;
+  if (segment >= segments_) return;  // a damaged checkpoint's
+  Use& use = uses_[segment];
+  const std::uint64_t bytes = size_class_bytes(location.size_class);
+  const std::uint64_t change = in ? bytes : -bytes;
+  use.live.fetch_add(change, std::memory_order_relaxed);
+  if (SlotLayout::hits(slot, layout_.location_bits) > 0) {
+    use.hot.fetch_add(change, std::memory_order_relaxed);
+  }
+}
+
+void Index::set_hits(std::uint64_t& slot, unsigned hits) {
+  const unsigned shift = layout_.location_bits + kSizeClassBits;
+  count(slot, false);
+  slot = (slot & ~(kHitsMax << shift)) | std::uint64_t{hits} << shift;
+  count(slot, true);
+}
+
 void Index::insert(Page& page, std::uint64_t slot) const {
   std::uint32_t line = home_line(layout_.tag(slot), page.lines);
   for (;;) {
@@ -164,6 +190,7 @@ void Index::remove(Page& page, std::uint64_t* slot) {
   for (unsigned i = 0; i < kLineSlots; ++i) {
     was_full = was_full && page.slots[std::size_t{gap.line} * kLineSlots + i] != 0;
   }
+  count(*slot, false);
   *slot = 0;
   --page.used;
   entries_.fetch_sub(1, std::memory_order_relaxed);
@@ -217,14 +244,17 @@ void Index::prefetch(std::uint64_t hash) const {
   __builtin_prefetch(slots + std::size_t{home_line(tag_of(hash), lines)} * kLineSlots);
 }
 
-Result<std::optional<Location>> Index::put(std::uint64_t hash, Location location) {
+Result<std::optional<Location>> Index::put(std::uint64_t hash, Location location, unsigned hits) {
   const std::uint32_t number = page_of(hash);
   const std::uint32_t tag = tag_of(hash);
-  const std::uint64_t packed = layout_.pack(tag, location);
+  const std::uint64_t packed =
+      layout_.pack(tag, location) | std::uint64_t{hits} << (layout_.location_bits + kSizeClassBits);
   MutexLock lock(mutex_of(number));
   Page& page = pages_[number];
   if (std::uint64_t* slot = find_slot(page, tag)) {
     const Location before = layout_.location(*slot);
+    count(*slot, false);
+    count(packed, true);
     *slot = packed;
     return before;
   }
@@ -232,17 +262,21 @@ Result<std::optional<Location>> Index::put(std::uint64_t hash, Location location
     return std::unexpected(Error(Errc::out_of_memory, "index"));
   }
   insert(page, packed);
+  count(packed, true);
   entries_.fetch_add(1, std::memory_order_relaxed);
   return std::nullopt;
 }
 
-bool Index::replace(std::uint64_t hash, Location expected, Location location) {
+bool Index::replace(std::uint64_t hash, Location expected, Location location, unsigned hits) {
   const std::uint32_t number = page_of(hash);
   const std::uint32_t tag = tag_of(hash);
   MutexLock lock(mutex_of(number));
   std::uint64_t* slot = find_slot(pages_[number], tag);
   if (slot == nullptr || layout_.location(*slot) != expected) return false;
-  *slot = layout_.pack(tag, location);
+  count(*slot, false);
+  *slot = layout_.pack(tag, location) | std::uint64_t{hits}
+                                            << (layout_.location_bits + kSizeClassBits);
+  count(*slot, true);
   return true;
 }
 
@@ -270,9 +304,43 @@ void Index::touch(std::uint64_t hash, std::uint64_t offset) {
   MutexLock lock(mutex_of(number));
   std::uint64_t* slot = find_slot(pages_[number], tag_of(hash));
   if (slot == nullptr || layout_.location(*slot).offset != offset) return;
-  if (SlotLayout::hits(*slot, layout_.location_bits) < kHitsMax) {
+  const unsigned hits = SlotLayout::hits(*slot, layout_.location_bits);
+  if (hits == 0) {
+    set_hits(*slot, 1);
+  } else if (hits < kHitsMax) {
     *slot += std::uint64_t{1} << (layout_.location_bits + kSizeClassBits);
   }
+}
+
+void Index::fade(std::uint64_t hash, std::uint64_t offset, unsigned hits) {
+  const std::uint32_t number = page_of(hash);
+  MutexLock lock(mutex_of(number));
+  std::uint64_t* slot = find_slot(pages_[number], tag_of(hash));
+  if (slot == nullptr || layout_.location(*slot).offset != offset) return;
+  const unsigned before = SlotLayout::hits(*slot, layout_.location_bits);
+  set_hits(*slot, before - std::min(before, hits));
+}
+
+void Index::fade_range(std::uint64_t begin, std::uint64_t end, unsigned hits) {
+  for (std::uint32_t number = 0; number < pages(); ++number) {
+    MutexLock lock(mutex_of(number));
+    const Page& page = pages_[number];
+    for (std::size_t i = 0; i < std::size_t{page.lines} * kLineSlots; ++i) {
+      std::uint64_t& slot = page.slots[i];
+      const std::uint64_t offset = layout_.location(slot).offset;
+      if (slot == 0 || offset < begin || offset >= end) continue;
+      const unsigned before = SlotLayout::hits(slot, layout_.location_bits);
+      set_hits(slot, before - std::min(before, hits));
+    }
+  }
+}
+
+std::optional<unsigned> Index::hits_at(std::uint64_t hash, std::uint64_t offset) const {
+  const std::uint32_t number = page_of(hash);
+  MutexLock lock(mutex_of(number));
+  const std::uint64_t* slot = find_slot(pages_[number], tag_of(hash));
+  if (slot == nullptr || layout_.location(*slot).offset != offset) return std::nullopt;
+  return SlotLayout::hits(*slot, layout_.location_bits);
 }
 
 std::uint64_t Index::erase_range(std::uint64_t begin, std::uint64_t end) {
@@ -304,6 +372,10 @@ void Index::clear() {
     entries_.fetch_sub(page.used, std::memory_order_relaxed);
     page.used = 0;
   }
+  for (std::uint32_t segment = 0; segment < segments_; ++segment) {
+    uses_[segment].live.store(0, std::memory_order_relaxed);
+    uses_[segment].hot.store(0, std::memory_order_relaxed);
+  }
 }
 
 void Index::copy_page(std::uint32_t number, std::vector<std::uint64_t>& slots) const {
@@ -324,6 +396,7 @@ Result<void> Index::load_page(std::uint32_t number, std::span<const std::uint64_
   for (const std::uint64_t slot : slots) {
     if (find_slot(page, layout_.tag(slot)) != nullptr) continue;
     insert(page, slot);
+    count(slot, true);
     entries_.fetch_add(1, std::memory_order_relaxed);
   }
   return {};
@@ -335,7 +408,7 @@ bool Index::matches(std::uint64_t hash, std::uint32_t page, std::uint64_t slot) 
 
 std::uint64_t Index::memory_bytes() const {
   return page_bytes_.load(std::memory_order_relaxed) + pages_.size() * sizeof(Page) +
-         sizeof(*stripe_memory_) + sizeof(*this);
+         segments_ * sizeof(Use) + sizeof(*stripe_memory_) + sizeof(*this);
 }
 
 }  // namespace rawcache

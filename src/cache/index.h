@@ -48,22 +48,38 @@ class Index {
   ~Index();
 
   std::optional<Location> find(std::uint64_t hash) const;
+  /// Its hits, if the slot points at `offset`.
+  std::optional<unsigned> hits_at(std::uint64_t hash, std::uint64_t offset) const;
   /// Fetches the page's memory ahead of a find.
   void prefetch(std::uint64_t hash) const;
 
-  /// Sets the slot; returns the location it held before. Error: out_of_memory (nothing changed).
-  Result<std::optional<Location>> put(std::uint64_t hash, Location location);
+  /// Sets the slot, with this many hits; returns the location it held before. Error: out_of_memory
+  /// (nothing changed).
+  Result<std::optional<Location>> put(std::uint64_t hash, Location location, unsigned hits = 0);
   /// Sets the slot only if it holds `expected`.
-  bool replace(std::uint64_t hash, Location expected, Location location);
+  bool replace(std::uint64_t hash, Location expected, Location location, unsigned hits = 0);
   /// Empties the slot; returns what it held.
   std::optional<Location> erase(std::uint64_t hash);
   /// Empties the slot only if it points at `offset`.
   bool erase_if_at(std::uint64_t hash, std::uint64_t offset);
   /// Counts a hit (at most 3 are kept) if the slot still points at `offset`.
   void touch(std::uint64_t hash, std::uint64_t offset);
+  /// Takes away up to this many hits if the slot points at `offset`.
+  void fade(std::uint64_t hash, std::uint64_t offset, unsigned hits);
+  /// The same for every slot whose location lies in [begin, end). Walks everything.
+  void fade_range(std::uint64_t begin, std::uint64_t end, unsigned hits);
   /// Empties every slot whose location lies in [begin, end). Returns how many. Walks everything.
   std::uint64_t erase_range(std::uint64_t begin, std::uint64_t end);
   void clear();
+
+  /// What the segment's live entries amount to, bytes (their size classes).
+  std::uint64_t live_bytes(std::uint32_t segment) const {
+    return uses_[segment].live.load(std::memory_order_relaxed);
+  }
+  /// Those of them that have hits.
+  std::uint64_t hot_bytes(std::uint32_t segment) const {
+    return uses_[segment].hot.load(std::memory_order_relaxed);
+  }
 
   // Page by page, for checkpoints and walks.
   std::uint32_t pages() const { return static_cast<std::uint32_t>(pages_.size()); }
@@ -99,6 +115,10 @@ class Index {
     std::uint32_t line = 0;
     unsigned slot = 0;
   };
+  struct Use {
+    std::atomic<std::uint64_t> live{0};
+    std::atomic<std::uint64_t> hot{0};
+  };
   struct alignas(64) Stripe {
     mutable Mutex mutex;
   };
@@ -110,6 +130,8 @@ class Index {
   Mutex& mutex_of(std::uint32_t page) const { return stripes_[page % kStripes].mutex; }
   std::uint32_t home_line(std::uint32_t tag, std::uint32_t lines) const;
   std::uint64_t* find_slot(const Page& page, std::uint32_t tag) const;
+  void count(std::uint64_t slot, bool in);
+  void set_hits(std::uint64_t& slot, unsigned hits);
   void insert(Page& page, std::uint64_t slot) const;
   bool grow(Page& page, std::uint32_t lines);
   void remove(Page& page, std::uint64_t* slot);
@@ -117,6 +139,10 @@ class Index {
 
   const SlotLayout layout_;
   const std::uint64_t entries_max_;
+  const std::uint64_t segments_offset_;
+  const std::uint64_t segment_bytes_;
+  const std::uint32_t segments_;
+  std::unique_ptr<Use[]> uses_;
   std::vector<Page> pages_;  ///< each guarded by its stripe
   std::unique_ptr<std::array<Stripe, kStripes>> stripe_memory_;
   std::array<Stripe, kStripes>& stripes_;

@@ -212,6 +212,11 @@ void LogWriter::sealed_durable(std::size_t buffers) {
   });
 }
 
+std::uint64_t LogWriter::usable_free_count(std::uint64_t replay_from) {
+  log_.note_volatile(first_volatile_batch());
+  return log_.usable_free_count(replay_from);
+}
+
 std::uint64_t LogWriter::first_volatile_batch() const {
   if (!sealed_.empty()) return sealed_.front().sequence;
   return open_ ? open_->sequence : next_batch_;

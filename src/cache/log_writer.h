@@ -100,6 +100,8 @@ class LogWriter {
 
   /// The first batch sequence that is not durable or not begun.
   std::uint64_t first_volatile_batch() const;
+  /// Free segments that append may go on in.
+  std::uint64_t usable_free_count(std::uint64_t replay_from);
   std::uint64_t next_batch() const { return next_batch_; }
   std::uint64_t next_sequence() const { return next_sequence_; }
   std::uint64_t durable_through() const { return durable_through_; }

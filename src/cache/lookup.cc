@@ -67,7 +67,12 @@ std::optional<Result<Value>> RawDiskCache::Impl::verify(std::string_view key,
     index_->erase_if_at(located.key_hash, located.location.offset);
     return std::unexpected(Errc::not_found);
   }
-  index_->touch(located.key_hash, located.location.offset);
+  const std::uint32_t segment = log_->segment_of(located.location.offset);
+  const std::uint64_t appended = appended_.load(std::memory_order_relaxed);
+  last_hits_[segment].store(appended, std::memory_order_relaxed);
+  if (!log_->is_young(segment, appended)) {
+    index_->touch(located.key_hash, located.location.offset);
+  }
   return make_value(*entry, read);
 }
 

@@ -1,4 +1,4 @@
-// Reclaim, checkpoint, clear: what keeps the log going. All of it under checkpoint_mutex_.
+// Spare segments, checkpoint, clear: what keeps the log going. All of it under checkpoint_mutex_.
 #include <algorithm>
 #include <utility>
 
@@ -30,55 +30,31 @@ constexpr std::uint32_t kRetryDoublingsMax = 20;
 
 }  // namespace
 
-// --- Reclaim ---
-
-Result<bool> RawDiskCache::Impl::reclaim_one(Counter& cause) {
-  std::uint32_t victim = 0;
-  std::uint32_t generation = 0;
-  bool durable = true;
-  {
-    MutexLock lock(log_mutex_);
-    const auto chosen = policy_->victim(log_->table());
-    if (!chosen) return false;
-    victim = *chosen;
-    generation = log_->table()[victim].generation;
-    durable = log_->table()[victim].last_batch < writer_->first_volatile_batch();
-  }
-  if (!durable) {
-    // Only caches of a few segments come here: the oldest is still on its way to the device.
-    if (auto flushed = flush_writes(); !flushed) return std::unexpected(flushed.error());
-  }
-  const std::uint64_t start = log_->segment_offset(victim);
-  std::uint64_t erased = 0;
-  const auto trailer = read_footer_trailer(*disk_, superblock_, victim);
-  std::uint64_t bytes_read = 0;
-  auto records = trailer && trailer->generation == generation
-                     ? read_footer_records(*disk_, superblock_, victim, *trailer, bytes_read)
-                     : std::nullopt;
-  if (records) {
-    for (const FooterRecord& record : *records) {
-      const std::uint64_t offset =
-          start + std::uint64_t{record.offset_units} * superblock_.entry_alignment;
-      if (record.kind == EntryKind::value && index_->erase_if_at(record.key_hash, offset)) ++erased;
-    }
-  } else {
-    erased = index_->erase_range(start, start + log_->segment_bytes());
-  }
-  cause.add(erased);
-  MutexLock lock(log_mutex_);
-  log_->release(victim);
-  return true;
-}
+// --- Segments to go on in ---
 
 Result<void> RawDiskCache::Impl::make_segment_usable(std::uint64_t wanted) {
   MutexLock lock(checkpoint_mutex_);
+  for (;;) {
+    if (auto made = make_spares(wanted); !made) return made;
+    {
+      MutexLock log_lock(log_mutex_);
+      if (writer_->usable_free_count(replay_from_.load(std::memory_order_relaxed)) >= wanted) {
+        return {};
+      }
+    }
+    // What was copied from them is not durable yet.
+    if (auto flushed = flush_writes(); !flushed) return std::unexpected(flushed.error());
+  }
+}
+
+Result<void> RawDiskCache::Impl::make_spares(std::uint64_t wanted) {
   int checkpoints = 0;
   for (;;) {
     std::uint64_t usable = 0;
     std::uint64_t free = 0;
     {
       MutexLock log_lock(log_mutex_);
-      usable = log_->usable_free_count(replay_from_.load(std::memory_order_relaxed));
+      usable = log_->usable_after_flush(replay_from_.load(std::memory_order_relaxed));
       free = log_->free_count();
     }
     if (usable >= wanted) return {};
@@ -91,7 +67,7 @@ Result<void> RawDiskCache::Impl::make_segment_usable(std::uint64_t wanted) {
       if (auto taken = take_checkpoint(false); !taken) return std::unexpected(taken.error());
       continue;
     }
-    auto reclaimed = reclaim_one(counters_.evicted);
+    auto reclaimed = reclaim_one();
     if (!reclaimed) return std::unexpected(reclaimed.error());
     if (!*reclaimed) {
       return std::unexpected(Error(Errc::no_space, "no segment can be freed"));
@@ -102,7 +78,7 @@ Result<void> RawDiskCache::Impl::make_segment_usable(std::uint64_t wanted) {
 Result<void> RawDiskCache::Impl::make_index_room() {
   MutexLock lock(checkpoint_mutex_);
   while (index_->full()) {
-    auto reclaimed = reclaim_one(counters_.evicted_index_full);
+    auto reclaimed = reclaim_oldest(counters_.evicted_index_full);
     if (!reclaimed) return std::unexpected(reclaimed.error());
     if (*reclaimed) continue;
     // Everything lies in the open segment: seal it, so that it can be the next victim.
@@ -149,8 +125,10 @@ bool RawDiskCache::Impl::checkpoint_due() const {
   const std::uint64_t log_bytes = std::uint64_t{superblock_.segments} * superblock_.segment_bytes;
   const std::uint64_t size =
       checkpoint_stream_bytes_max(superblock_.segments, index_->pages(), index_->entries());
-  const std::uint64_t interval = std::clamp(
-      kLogPerCheckpointByte * size, log_bytes / kReplayShareMin, log_bytes / kReplayShareMax);
+  const std::uint64_t share_max = policy_->checkpoint_share();
+  const std::uint64_t interval =
+      std::clamp(kLogPerCheckpointByte * size, log_bytes / (kReplayShareMin * share_max),
+                 log_bytes / (kReplayShareMax * share_max));
   return appended_.load(std::memory_order_relaxed) -
              appended_at_checkpoint_.load(std::memory_order_relaxed) >=
          interval;
@@ -259,7 +237,8 @@ Result<void> RawDiskCache::Impl::maintain() {
     }
   }
   if (segments_wanted_.load(std::memory_order_relaxed)) {
-    if (auto made = make_segment_usable(spare_segments_); !made) return made;
+    MutexLock lock(checkpoint_mutex_);
+    if (auto made = make_spares(spare_segments_); !made) return made;
     segments_wanted_.store(false, std::memory_order_relaxed);
   }
   return {};
@@ -290,6 +269,7 @@ Result<void> RawDiskCache::Impl::clear() {
   writer_->discard();
   log_->clear();
   index_->clear();
+  if (ghost_) ghost_->clear();
   // The other copy too, so that the clear outlives the rot of one. It is durable without.
   if (auto both = replace_superblock(*disk_, written_, cleared)) written_ = *both;
   return {};

@@ -15,6 +15,11 @@ namespace {
 constexpr std::uint64_t kAdaptiveMemoryMin = std::uint64_t{2} << 20;
 constexpr std::uint64_t kAdaptiveMemoryMax = std::uint64_t{4} << 30;
 constexpr std::chrono::milliseconds kFlushIntervalMax = std::chrono::hours(24);
+/// Copying that has been saved up is at most this share of the capacity.
+constexpr std::uint64_t kTokensShare = 2;
+constexpr double kWaCapMax = 4;
+/// Evicted entries are remembered until this share of the capacity has been evicted since.
+constexpr std::uint64_t kGhostPercent = 90;
 constexpr std::uint64_t kBufferBytesMin = 4096;
 constexpr std::uint64_t kBufferBytesMax = std::uint64_t{1} << 30;
 constexpr std::uint64_t kReadBufferBytesMin = std::uint64_t{64} << 10;
@@ -38,6 +43,9 @@ Result<void> validate(const Options& options) {
   }
   if (options.flush_interval.count() < 0 || options.flush_interval > kFlushIntervalMax) {
     return std::unexpected(invalid_option("flush_interval must be from 0 to 24 hours"));
+  }
+  if (!(options.wa_cap >= 1 && options.wa_cap <= kWaCapMax)) {
+    return std::unexpected(invalid_option("wa_cap must be from 1 to 4"));
   }
   if (options.default_ttl.count() < 0)
     return std::unexpected(invalid_option("default_ttl is negative"));
@@ -140,7 +148,10 @@ RawDiskCache::Impl::Impl(std::unique_ptr<Disk> disk, const Options& options,
           2 + divide_up((kSealedBuffersMax + 2) * batch_limits(options).max_bytes,
                         superblock_.segment_bytes),
           superblock_.segments / kSpareShare)),
-      policy_(make_fifo_policy()),
+      policy_(make_eviction_policy(options.eviction, options.wa_cap, spare_segments_)),
+      last_hits_(std::make_unique<std::atomic<std::uint64_t>[]>(superblock_.segments)),
+      tokens_per_byte_(options.wa_cap - 1),
+      tokens_max_(superblock_.segments * superblock_.segment_bytes / kTokensShare),
       opened_ns_(monotonic_ns()),
       written_(loaded),
       disk_counters_at_open_(disk_->counters()) {}
@@ -156,6 +167,10 @@ Result<void> RawDiskCache::Impl::start() {
   if (!index) return std::unexpected(index.error());
   index_ = std::move(*index);
   log_ = std::make_unique<SegmentLog>(superblock_);
+  if (policy_->remembers()) {
+    const std::uint64_t bytes = superblock_.segments * superblock_.segment_bytes;
+    ghost_ = std::make_unique<Ghost>(superblock_.entries_max, bytes / 100 * kGhostPercent);
+  }
   writer_ = std::make_unique<LogWriter>(superblock_, *io_, *index_, *log_);
 
   auto recovered = recover(*disk_, superblock_, *index_, options_.rebuild_if_checkpoint_lost);

@@ -154,6 +154,12 @@ std::uint64_t SegmentLog::usable_free_count(std::uint64_t replay_from) const {
   return count;
 }
 
+std::uint64_t SegmentLog::usable_after_flush(std::uint64_t replay_from) const {
+  return static_cast<std::uint64_t>(std::ranges::count_if(table_, [&](const SegmentRecord& record) {
+    return record.state == kFree && record.last_batch < replay_from;
+  }));
+}
+
 void SegmentLog::copies_moved(std::uint64_t first_volatile, std::uint64_t batch) {
   for (std::uint64_t& through : copies_through_) {
     if (through >= first_volatile) through = batch;

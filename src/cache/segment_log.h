@@ -73,6 +73,8 @@ class SegmentLog {
   /// A free segment that may be reused when the durable checkpoint replays from `replay_from`.
   std::optional<std::uint32_t> usable_free(std::uint64_t replay_from) const;
   std::uint64_t usable_free_count(std::uint64_t replay_from) const;
+  /// The same once everything is durable.
+  std::uint64_t usable_after_flush(std::uint64_t replay_from) const;
   /// A sealed segment becomes free; what was copied from it is durable when batch `copies_through`
   /// is (0: nothing was), and before that it is not reused.
   void release(std::uint32_t segment, std::uint64_t copies_through = 0);
@@ -106,6 +108,8 @@ class SegmentLog {
   bool is_young(std::uint32_t segment, std::uint64_t appended) const {
     return appended < young_until_[segment].load(std::memory_order_relaxed);
   }
+  /// appended_bytes() when the segment was opened; 0 if it was before the cache was.
+  std::uint64_t opened_at(std::uint32_t segment) const { return opened_at_[segment]; }
   /// Bytes of the log ever used up, waste at segment ends included.
   std::uint64_t appended_bytes() const { return appended_bytes_; }
 

@@ -172,6 +172,9 @@ Result<LogWriter::Obstacle> RawDiskCache::Impl::try_append(EntryFields& entry,
   if (log_->free_count() < spare_segments_) {
     segments_wanted_.store(true, std::memory_order_relaxed);
   }
+  const std::uint64_t bytes = size_class_bytes(appended.location.size_class);
+  counters_.appended_entry_bytes.add(bytes);
+  tokens_ = std::min(tokens_ + std::uint64_t(double(bytes) * tokens_per_byte_), tokens_max_);
   if (auto published = publish(entry, appended.location, direct); !published) {
     writer_->withdraw_last(appended.location);
     return std::unexpected(published.error());
@@ -184,7 +187,10 @@ Result<void> RawDiskCache::Impl::publish(const EntryFields& entry, Location loca
                                          DirectWrite* direct) {
   std::optional<Location> before;
   if (entry.kind == EntryKind::value) {
-    auto put = index_->put(entry.key_hash, location);
+    const bool ghost = ghost_ && ghost_->take(entry.key_hash);
+    if (ghost) counters_.ghost_hits.add();
+    // What was wanted again after it had gone has proved its worth.
+    auto put = index_->put(entry.key_hash, location, ghost ? 1 : 0);
     if (!put) return std::unexpected(put.error());
     before = *put;
   } else {
@@ -243,11 +249,11 @@ void RawDiskCache::Impl::feed_relocation() {
     {
       MutexLock log_lock(log_mutex_);
       const std::uint64_t replay_from = replay_from_.load(std::memory_order_relaxed);
-      if (log_->usable_free_count(replay_from) >= wanted) return;
-      const auto victim = policy_->victim(log_->table());
-      if (!victim || log_->table()[*victim].last_batch >= replay_from) return;
+      if (writer_->usable_free_count(replay_from) >= wanted) return;
+      const auto oldest = oldest_segment();
+      if (!oldest || log_->table()[*oldest].last_batch >= replay_from) return;
     }
-    if (const auto reclaimed = reclaim_one(counters_.evicted); !reclaimed || !*reclaimed) return;
+    if (const auto reclaimed = reclaim_oldest(counters_.evicted); !reclaimed || !*reclaimed) return;
   }
 }
 

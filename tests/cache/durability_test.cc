@@ -116,7 +116,8 @@ TEST_P(BatchSize, ABatchSurvivesAPowerCutWholeOrNotAtAll) {
     for (std::uint64_t seed = 0; seed <= 8; ++seed) {
       const CrashPolicy policy = kPolicies[std::min<std::uint64_t>(seed, 3)];
       SCOPED_TRACE("cut before request " + std::to_string(n) + ", seed " + std::to_string(seed));
-      make_device(6_MiB);  // large enough that no checkpoint flushes a part of the batch
+      make_device(6_MiB);  // large enough that no checkpoint flushes a part of the batch,
+      options.eviction = EvictionPolicyKind::fifo;  // with those of fifo
       open();
       store_all(1);
       auto image = image_at(n, policy, seed * 100 + n, [&] { store_all(2); });

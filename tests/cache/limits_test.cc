@@ -20,6 +20,9 @@ class Limits : public SmallCacheTest {
 };
 
 TEST_F(Limits, EvictionsAreCountedAndComeNoSoonerThanPublished) {
+  cache.reset();
+  options.eviction = EvictionPolicyKind::fifo;
+  open();
   // Each store takes one block of its own; fifteen of them and the footer are a segment.
   const std::string value = value_of("v", 1, 3800);
   const Stats before = cache->stats();

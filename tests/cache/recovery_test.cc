@@ -146,6 +146,7 @@ TEST_F(RecoveryTest, SealedSegmentsAreReplayedFromTheirFooters) {
   // A device whose checkpoints are rare: half the log lies between two.
   cache.reset();
   format.segment_bytes = 64_KiB;
+  options.eviction = EvictionPolicyKind::fifo;
   options.max_operations = 8;
   make_device(16_MiB);
   open();

@@ -175,6 +175,9 @@ TEST_F(Traps, TheKeysAreOnTheDevice) {
 }
 
 TEST_F(Traps, OverwritesLeakNoSpace) {
+  cache.reset();
+  options.eviction = EvictionPolicyKind::fifo;
+  open();
   const std::uint64_t capacity = cache->stats().capacity_bytes;
   constexpr std::size_t kSize = 10'000;
   ASSERT_TRUE(cache->store("other", "stays until it is evicted"));

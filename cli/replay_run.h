@@ -1,0 +1,37 @@
+// One run of a trace through a cache.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "cli/trace.h"
+#include "rawcache/options.h"
+#include "rawcache/stats.h"
+
+namespace rawcache::cli {
+
+struct ReplaySetup {
+  std::uint64_t capacity =
+      0;  ///< for entries, bytes as the trace counts them (unit sizes: objects)
+  EvictionPolicyKind policy = EvictionPolicyKind::rc;
+  double wa_cap = Options().wa_cap;
+  std::uint32_t scale = 1;  ///< sizes and capacity are divided by this
+  std::string path;         ///< file to replay on; empty: in memory
+};
+
+struct ReplayResult {
+  std::uint64_t requests = 0, misses = 0;
+  std::uint64_t bytes = 0, missed_bytes = 0;  ///< as the trace counts them
+  double seconds = 0;
+  Stats stats;
+  double miss_ratio() const { return double(misses) / double(requests); }
+  double byte_miss_ratio() const { return double(missed_bytes) / double(bytes); }
+};
+
+/// Get, and put on a miss, for every request. Errors: those of format and open; interrupted runs
+/// end early. `progress` is told how many requests are done.
+Result<ReplayResult> replay(const Trace& trace, const ReplaySetup& setup,
+                            const std::function<void(std::uint64_t)>& progress);
+
+}  // namespace rawcache::cli
