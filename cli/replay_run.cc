@@ -26,7 +26,7 @@ constexpr std::uint64_t kProgressEvery = 1 << 16;
 /// Room for the headers and the padding of the batches in a segment, where no entry fits into it.
 constexpr std::uint64_t kPaddingBytes = 7 * kBlockBytes;
 constexpr std::uint64_t kHeaderBytes = 64;
-constexpr std::uint64_t kBuffersPerSegment = 2;
+constexpr std::uint64_t kBuffersPerSegment = 6;
 constexpr std::uint64_t kBufferBytesMin = 4096;
 constexpr std::uint64_t kBufferBytesMax = 1_MiB;
 constexpr int kHeapBytesKept = 32 << 20;

@@ -55,6 +55,8 @@ struct Thresholds {
 };
 
 constexpr double kSmallShare = 0.10;  ///< of the segments, for what has not proved its worth
+/// A segment counts as filled this much at least, however much of it has died.
+constexpr std::uint64_t kFilledPercentMin = 75;
 constexpr std::uint64_t kMostlyDeadShare = 8;
 constexpr std::uint64_t kCheckpointShare = 10;  ///< half of the small queue at most
 
@@ -118,7 +120,10 @@ class RcPolicy final : public EvictionPolicy {
   }
   bool stays(const LogView& view, std::uint32_t segment, double threshold) const {
     const std::uint64_t hot = view.uses[segment].hot;
-    const double share = double(hot) / double(view.segment_bytes);
+    // Headers, padding and what did not fit at the end say nothing about the entries.
+    const std::uint64_t filled = std::max(view.uses[segment].live,
+                                          view.segment_bytes / 100 * kFilledPercentMin);
+    const double share = double(hot) / double(filled);
     return share >= threshold || (view.tokens < hot && share >= thresholds_.without_tokens);
   }
 
