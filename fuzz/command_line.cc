@@ -34,6 +34,7 @@ int run_bench_batch_io(const BenchArguments& arguments) {
   for (const std::uint64_t size : arguments.sizes) fuzz::expect(size != 0, "an empty size");
   return look(arguments);
 }
+int run_replay(const ReplayArguments&) { return 0; }
 
 }  // namespace rawcache::cli
 
