@@ -27,7 +27,7 @@ struct Stats {
   std::uint64_t blocks_used = 0;  ///< in segments that hold entries
   std::uint64_t blocks_free = 0;
   /// Bytes that are appended to the log, at least, between the storing of an entry and its
-  /// eviction. rc: what a tenth of the segments holds, less three; lru: 0.
+  /// eviction. rc: what an eighth of the segments holds, less three; lru: 0.
   std::uint64_t eviction_distance_bytes = 0;
 
   // Write buffer.

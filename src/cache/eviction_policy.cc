@@ -49,27 +49,23 @@ class LruPolicy final : public EvictionPolicy {
 
 /// Shares of a segment's bytes that must be hot for it to stay as it is.
 struct Thresholds {
-  double relabel = 0.50;
-  double rotate = 0.65;
+  double relabel = 0.40;
+  double rotate = 0.60;
   double without_tokens = 0.30;  ///< when there are no tokens to copy what is hot
 };
 
-constexpr double kSmallShare = 0.10;  ///< of the segments, for what has not proved its worth
+constexpr double kSmallShare = 0.125;  ///< of the segments, for what has not proved its worth
 /// A segment counts as filled this much at least, however much of it has died.
 constexpr std::uint64_t kFilledPercentMin = 75;
 constexpr std::uint64_t kMostlyDeadShare = 8;
-constexpr std::uint64_t kCheckpointShare = 10;  ///< half of the small queue at most
+constexpr std::uint64_t kCheckpointShare = 8;  ///< half of the small queue at most
 
 /// Two queues: new entries wait in the small one; what is asked for there moves to the main one, by
 /// copying or, where a segment is good enough as a whole, by relabelling it.
 class RcPolicy final : public EvictionPolicy {
  public:
   explicit RcPolicy(double wa_cap) : copies_(wa_cap > 1) {
-    if (!copies_) {
-      thresholds_ = {.relabel = 0.40, .rotate = 0.40, .without_tokens = 0.35};
-    } else if (wa_cap < 1.15) {
-      thresholds_.rotate = 0.60;
-    }
+    if (!copies_) thresholds_ = {.relabel = 0.40, .rotate = 0.40, .without_tokens = 0.35};
   }
 
   std::optional<EvictionStep> next(const LogView& view) const override {
@@ -121,8 +117,8 @@ class RcPolicy final : public EvictionPolicy {
   bool stays(const LogView& view, std::uint32_t segment, double threshold) const {
     const std::uint64_t hot = view.uses[segment].hot;
     // Headers, padding and what did not fit at the end say nothing about the entries.
-    const std::uint64_t filled = std::max(view.uses[segment].live,
-                                          view.segment_bytes / 100 * kFilledPercentMin);
+    const std::uint64_t filled =
+        std::max(view.uses[segment].live, view.segment_bytes / 100 * kFilledPercentMin);
     const double share = double(hot) / double(filled);
     return share >= threshold || (view.tokens < hot && share >= thresholds_.without_tokens);
   }

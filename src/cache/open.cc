@@ -145,7 +145,7 @@ RawDiskCache::Impl::Impl(std::unique_ptr<Disk> disk, const Options& options,
       disk_(std::move(disk)),
       superblock_(loaded.superblock),
       spare_segments_(std::min<std::uint64_t>(
-          2 + divide_up((kSealedBuffersMax + 2) * batch_limits(options).max_bytes,
+          1 + divide_up((kSealedBuffersMax + 2) * batch_limits(options).max_bytes,
                         superblock_.segment_bytes),
           superblock_.segments / kSpareShare)),
       policy_(make_eviction_policy(options.eviction, options.wa_cap, spare_segments_)),

@@ -1,7 +1,9 @@
 // Freeing segments: which one, what of it is kept as it is or copied, what is dropped. All of it
 // under checkpoint_mutex_.
 #include <algorithm>
+#include <functional>
 #include <limits>
+#include <utility>
 
 #include "cache/cache_impl.h"
 #include "cache/segment_scan.h"
@@ -138,7 +140,9 @@ std::vector<RawDiskCache::Impl::Survivor> RawDiskCache::Impl::choose_hot(const V
     if (hits > 0) hot.push_back({record.key_hash, {offset, record.size_class}, hits});
   }
   // What has been asked for most is kept first, while there are tokens.
-  std::ranges::stable_sort(hot, std::greater(), &Survivor::hits);
+  std::ranges::sort(hot, std::greater(), [](const Survivor& survivor) {
+    return std::pair(survivor.hits, survivor.location.offset);
+  });
   std::uint64_t tokens = 0;
   {
     MutexLock lock(log_mutex_);

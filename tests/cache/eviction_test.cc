@@ -1,0 +1,107 @@
+// Eviction by rc in the whole cache: what is asked for stays, copies are the entries they were made
+// from, and a power cut loses none of them and brings nothing back.
+#include <gtest/gtest.h>
+
+#include "support/cache_fixture.h"
+
+namespace rawcache::testing {
+namespace {
+
+class EvictionTest : public CacheTest {
+ protected:
+  static std::string key(std::uint64_t i) { return "key " + std::to_string(i); }
+  static std::string hot(std::uint64_t i) { return "hot " + std::to_string(i); }
+  static constexpr std::uint64_t kHot = 10;
+  static constexpr std::size_t kSize = 1000;
+
+  void SetUp() override {
+    cache.reset();
+    format.segment_bytes = 64_KiB;
+    format.block_bytes = 512;
+    format.expected_entries = 16384;
+    options.max_operations = 16;
+    make_device(4_MiB);
+    open();
+  }
+  /// Writes this often the capacity of entries that nobody asks for, asking for the hot ones.
+  void churn(double times, std::uint64_t version) {
+    const std::uint64_t capacity = cache->stats().capacity_bytes;
+    const auto count = static_cast<std::uint64_t>(times * double(capacity) / kSize);
+    for (std::uint64_t i = 0; i < count; ++i, ++next_) {
+      ASSERT_TRUE(cache->store_buffered(key(next_), value_of(key(next_), version, kSize)));
+      if (i % 8 == 0) (void)cache->lookup(hot(i / 8 % kHot));
+    }
+    ASSERT_TRUE(cache->flush_writes());
+  }
+  void store_hot(std::uint64_t version) {
+    for (std::uint64_t i = 0; i < kHot; ++i) {
+      ASSERT_TRUE(cache->store(hot(i), value_of(hot(i), version, kSize)));
+    }
+  }
+  std::uint64_t next_ = 0;
+};
+
+TEST_F(EvictionTest, WhatIsAskedForStaysAndWhatIsNotGoes) {
+  store_hot(1);
+  churn(3, 1);
+  for (std::uint64_t i = 0; i < kHot; ++i) EXPECT_EQ(get(hot(i)), value_of(hot(i), 1, kSize));
+  EXPECT_EQ(get(key(0)), "error not_found");
+  const Stats stats = cache->stats();
+  EXPECT_GT(stats.copied, 0u);
+  EXPECT_LE(stats.logical_write_amplification(), options.wa_cap);
+  EXPECT_EQ(stats.evicted, stats.evicted_cold + stats.evicted_hot);
+  EXPECT_EQ(stats.corruptions, 0u);
+}
+
+TEST_F(EvictionTest, ACopyKeepsItsSequenceAndItsLife) {
+  std::int64_t time = 4'000'000'000;  // later than any clock that has been written
+  cache.reset();
+  options.now = [&] { return time; };
+  open();
+  ASSERT_TRUE(cache->store(hot(0), "value", {.ttl = std::chrono::seconds(100)}));
+  const std::uint64_t sequence = cache->lookup(hot(0))->sequence();
+  churn(1, 1);
+  ASSERT_GT(cache->stats().copied, 0u);
+  const auto value = cache->lookup(hot(0));
+  ASSERT_TRUE(value);
+  EXPECT_EQ(value->sequence(), sequence);
+  crash(CrashPolicy::lose_all);
+  ASSERT_TRUE(cache->lookup(hot(0)));
+  EXPECT_EQ(cache->lookup(hot(0))->sequence(), sequence);
+  time += 100;
+  EXPECT_EQ(get(hot(0)), "error not_found");
+  cache.reset();  // before the clock goes
+}
+
+TEST_F(EvictionTest, CopiesSurviveAPowerCutAndOverwritesOfThemToo) {
+  std::uint64_t copied = 0;
+  for (std::uint64_t round = 1; round <= 8; ++round) {
+    SCOPED_TRACE(round);
+    store_hot(round);
+    churn(1.3, round);
+    // After it was copied: a later value of one, and one gone.
+    ASSERT_TRUE(cache->store(hot(1), value_of(hot(1), 100 + round, kSize)));
+    ASSERT_TRUE(cache->remove(hot(2)));
+    churn(0.02, round);
+    copied += cache->stats().copied;
+    crash(round % 2 == 0 ? CrashPolicy::lose_all : CrashPolicy::keep_all);
+    EXPECT_EQ(get(hot(1)), value_of(hot(1), 100 + round, kSize));
+    EXPECT_EQ(get(hot(2)), "error not_found");
+    for (std::uint64_t i = 3; i < kHot; ++i) EXPECT_EQ(get(hot(i)), value_of(hot(i), round, kSize));
+    EXPECT_EQ(cache->stats().corruptions, 0u);
+  }
+  EXPECT_GT(copied, 0u);
+}
+
+TEST_F(EvictionTest, WhatIsDeadIsNotCopied) {
+  for (int i = 0; i < 20'000; ++i) {
+    ASSERT_TRUE(
+        cache->store_buffered(hot(0), value_of(hot(0), static_cast<std::uint64_t>(i), kSize)));
+    (void)cache->lookup(hot(0));
+  }
+  EXPECT_EQ(cache->stats().copied, 0u);
+  EXPECT_EQ(cache->stats().evicted, 0u);
+}
+
+}  // namespace
+}  // namespace rawcache::testing
