@@ -39,7 +39,8 @@ Scene tiny_scene(std::mt19937_64& random) {
   scene.format.segment_bytes =
       std::clamp<std::uint64_t>(blocks * scene.format.block_bytes, 4096, 65536);
   scene.format.expected_entries = one_of<std::uint64_t>(random, {32, 128, 512});
-  const std::uint64_t segments = one_of<std::uint64_t>(random, {4, 5, 6, 8, 12, 16, 20, 32, 32, 48});
+  const std::uint64_t segments =
+      one_of<std::uint64_t>(random, {4, 5, 6, 8, 12, 16, 20, 32, 32, 48});
   // Room for superblocks and checkpoints beside the segments, the latter of about this size.
   const std::uint64_t checkpoint = 65536;
   scene.device_bytes = 131072 + 2 * checkpoint + segments * scene.format.segment_bytes;
