@@ -1,9 +1,9 @@
 // Guards C1-C3, C5-C7 and C11 across power cuts.
 //
 // Random runs on a simulated disk. Before many of its I/Os the disk is copied as a power cut at
-// that moment could leave it (unsynced writes lost, kept, or torn, any subset of them), a second
-// cache recovers from the copy, also through further power cuts, and an oracle judges what it
-// finds.
+// that moment could leave it (unsynced writes lost, kept, torn or garbage, any subset of them), a
+// second cache recovers from the copy, also through further power cuts, and an oracle judges what
+// it finds.
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -83,6 +83,7 @@ std::string CrashRun::go() {
 std::string CrashRun::live() {
   look_one_in_ = 1 + random_() % 12;
   cut_in_ = random_() % 2 == 0 ? 1 + random_() % 200 : 0;
+  if (random_() % 2 == 0) disk_->medium().complete_late(random_());
   disk_->disk().set_hook([this](const FaultyDisk::Event& event) { watch(event); });
   auto cache = RawDiskCache::open(std::make_unique<LentDisk>(disk_->disk()), scene_.options);
   if (!cache) return disk_->is_cut() ? std::string() : "open: " + cache.error().message();

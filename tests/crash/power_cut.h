@@ -17,9 +17,9 @@ namespace rawcache::testing {
 
 using Image = std::vector<std::byte>;
 
-inline constexpr CrashPolicy kPolicies[] = {CrashPolicy::lose_all, CrashPolicy::keep_all,
+inline constexpr CrashPolicy kPolicies[] = {CrashPolicy::lose_all,  CrashPolicy::keep_all,
                                             CrashPolicy::any_whole, CrashPolicy::any_torn,
-                                            CrashPolicy::any_torn};
+                                            CrashPolicy::any_shorn, CrashPolicy::any_garbage};
 
 CrashPolicy any_policy(std::mt19937_64& random);
 
@@ -30,6 +30,7 @@ class CutDisk {
   explicit CutDisk(std::uint64_t bytes) : sim_(new SimDisk(bytes)), disk_(own(sim_)) {}
 
   FaultyDisk& disk() { return disk_; }
+  SimDisk& medium() { return *sim_; }
   const SimDisk& medium() const { return *sim_; }
   bool is_cut() const { return cut_; }
   /// To be called from the hook: this I/O and all after it fail.

@@ -107,6 +107,21 @@ TEST(FaultyDiskTest, AFailedWriteDoesNotReachTheDisk) {
   EXPECT_EQ(back, bytes_of(512, 0));
 }
 
+TEST(FaultyDiskTest, AFailedWriteMayHaveReachedTheDiskInPartOrWhole) {
+  using Reach = FaultyDisk::Reach;
+  for (const auto& [reach, size] : {std::pair{Reach::half, 1024}, std::pair{Reach::all, 2048}}) {
+    FaultyDisk disk(make_memory_disk(kMiB));
+    int told = 0;
+    disk.set_on_failure([&](const FaultyDisk::Event& event) { told += event.op == Op::write; });
+    disk.fail(Op::write, 1, EIO, FaultyDisk::Repeat::once, reach);
+    ASSERT_FALSE(disk.write(0, bytes_of(2048, 9)));
+    std::vector<std::byte> back = bytes_of(2048, 1);
+    ASSERT_TRUE(disk.read(0, back));
+    EXPECT_EQ(std::ranges::count(back, std::byte{9}), size);
+    EXPECT_EQ(told, 1);
+  }
+}
+
 TEST(FaultyDiskTest, TheHookSeesEveryRequestBeforeItHappens) {
   FaultyDisk disk(make_memory_disk(kMiB));
   std::vector<FaultyDisk::Event> events;
@@ -186,6 +201,93 @@ TEST(SimDiskTest, WholeWritesAreLostIndependentlyAndALaterOneIsNotUndoneByAnEarl
   EXPECT_GT(seen[0], 50);
   EXPECT_GT(seen[1], 50);
   EXPECT_GT(seen[2], 150);
+}
+
+TEST(SimDiskTest, AShornSectorIsNewInFrontAndOldBehindAndGarbageIsNeither) {
+  SimDisk disk(512);
+  ASSERT_TRUE(disk.write(0, bytes_of(512, 1)));
+  ASSERT_TRUE(disk.sync());
+  ASSERT_TRUE(disk.write(0, bytes_of(512, 2)));
+  std::mt19937_64 random(1);
+  int shorn = 0;
+  int garbage = 0;
+  for (int i = 0; i < 200; ++i) {
+    const auto image = disk.crash(random, CrashPolicy::any_shorn);
+    ASSERT_TRUE(std::ranges::is_sorted(image, std::greater<>()));
+    ASSERT_EQ(std::ranges::count(image, std::byte{1}) + std::ranges::count(image, std::byte{2}),
+              512);
+    shorn += image.front() != image.back();
+    const auto other = disk.crash(random, CrashPolicy::any_garbage);
+    garbage += other != disk.content() && other != disk.durable_content();
+  }
+  EXPECT_GT(shorn, 20);
+  EXPECT_GT(garbage, 10);
+}
+
+TEST(SimDiskTest, WhatIsNotCompleteWhenASyncBeginsIsNotDurableAfterIt) {
+  SimDisk disk(8 * 512);
+  disk.complete_late(7);
+  AlignedBuffer bytes = AlignedBuffer::allocate(4 * 512);
+  std::ranges::fill(bytes.bytes(), std::byte{1});
+  IoBatch batch;
+  for (std::uint64_t i = 0; i < 4; ++i) {
+    batch.requests.push_back({.kind = IoRequest::Kind::write,
+                              .offset = i * 512,
+                              .data = bytes.data() + i * 512,
+                              .size = 512});
+  }
+  ASSERT_TRUE(disk.submit(batch));
+  ASSERT_TRUE(disk.sync());
+  EXPECT_EQ(disk.durable_content(), bytes_of(8 * 512, 0));
+  // A power cut may keep what is under way.
+  std::mt19937_64 random(1);
+  EXPECT_NE(disk.crash(random, CrashPolicy::keep_all), bytes_of(8 * 512, 0));
+  // The memory is looked at when a request completes.
+  bytes.data()[0] = std::byte{3};
+  while (batch.under_way > 0) disk.wait(batch, 1);
+  EXPECT_EQ(disk.content()[0], std::byte{3});
+  ASSERT_TRUE(disk.sync());
+  EXPECT_EQ(disk.durable_content(), disk.content());
+}
+
+TEST(SimDiskTest, ForgottenWritesStillReadAndAreNotDurableAfterTheNextSync) {
+  SimDisk disk(2 * 512);
+  ASSERT_TRUE(disk.write(0, bytes_of(512, 1)));
+  disk.forget_unsynced();
+  ASSERT_TRUE(disk.write(512, bytes_of(512, 2)));
+  ASSERT_TRUE(disk.sync());
+  EXPECT_EQ(disk.content()[0], std::byte{1});
+  EXPECT_EQ(disk.durable_content()[0], std::byte{0});
+  EXPECT_EQ(disk.durable_content()[512], std::byte{2});
+}
+
+TEST(SimDiskTest, AWriteMayGoElsewhereOrNowhereAndSaySuccess) {
+  SimDisk disk(4 * 512);
+  disk.misdirect_write(2, 3 * 512);
+  ASSERT_TRUE(disk.write(0, bytes_of(512, 1)));
+  ASSERT_TRUE(disk.write(512, bytes_of(512, 2)));
+  ASSERT_TRUE(disk.write(1024, bytes_of(512, 3)));
+  disk.misdirect_write(1, std::nullopt);
+  ASSERT_TRUE(disk.write(0, bytes_of(512, 4)));
+  const auto content = disk.content();
+  EXPECT_EQ(content[0], std::byte{1});
+  EXPECT_EQ(content[512], std::byte{0});
+  EXPECT_EQ(content[1024], std::byte{3});
+  EXPECT_EQ(content[3 * 512], std::byte{2});
+}
+
+TEST(SimDiskTest, OpenSectorsListEveryContentThatAPowerCutMayLeave) {
+  SimDisk disk(4 * 512);
+  ASSERT_TRUE(disk.write(0, bytes_of(1024, 1)));
+  ASSERT_TRUE(disk.write(512, bytes_of(512, 2)));
+  ASSERT_TRUE(disk.write(1024, bytes_of(512, 0)));  // as it was
+  const auto open = disk.open_sectors();
+  ASSERT_EQ(open.size(), 2u);
+  EXPECT_EQ(open[0].contents.size(), 2u);
+  ASSERT_EQ(open[1].contents.size(), 3u);
+  EXPECT_EQ(open[1].offset, 512u);
+  EXPECT_EQ(*open[1].contents[0], std::byte{0});
+  EXPECT_EQ(*open[1].contents[2], std::byte{2});
 }
 
 TEST(SimDiskTest, TheSameSeedGivesTheSameCrashAndAnImageGivesADisk) {

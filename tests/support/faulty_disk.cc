@@ -4,6 +4,8 @@
 #include <thread>
 #include <utility>
 
+#include "base/math.h"
+
 namespace rawcache::testing {
 
 struct FaultyDisk::Passed {
@@ -12,10 +14,10 @@ struct FaultyDisk::Passed {
   std::vector<bool> told;
 };
 
-void FaultyDisk::fail(Op op, std::uint64_t k, int os_error, Repeat repeat) {
+void FaultyDisk::fail(Op op, std::uint64_t k, int os_error, Repeat repeat, Reach reach) {
   MutexLock lock(mutex_);
   const auto index = static_cast<std::size_t>(op);
-  faults_[index] = {counts_[index] + k, os_error, repeat};
+  faults_[index] = {counts_[index] + k, os_error, repeat, reach};
 }
 
 void FaultyDisk::fail_writes_in(Extent range, int os_error) {
@@ -34,6 +36,11 @@ void FaultyDisk::set_hook(std::function<void(const Event&)> hook) {
   hook_ = std::move(hook);
 }
 
+void FaultyDisk::set_on_failure(std::function<void(const Event&)> on_failure) {
+  MutexLock lock(mutex_);
+  on_failure_ = std::move(on_failure);
+}
+
 void FaultyDisk::set_sync_delay(std::chrono::nanoseconds delay) {
   MutexLock lock(mutex_);
   sync_delay_ = delay;
@@ -49,7 +56,7 @@ std::uint64_t FaultyDisk::failures() const {
   return failures_;
 }
 
-int FaultyDisk::judge(const Event& event) {
+FaultyDisk::Verdict FaultyDisk::judge(const Event& event) {
   std::function<void(const Event&)> hook;
   {
     MutexLock lock(mutex_);
@@ -57,24 +64,29 @@ int FaultyDisk::judge(const Event& event) {
   }
   if (hook) hook(event);
 
-  MutexLock lock(mutex_);
-  const auto index = static_cast<std::size_t>(event.op);
-  const std::uint64_t count = ++counts_[index];
-  const Fault& fault = faults_[index];
-  int os_error = 0;
-  if (fault.at != 0 &&
-      (count == fault.at || (count > fault.at && fault.repeat == Repeat::for_ever))) {
-    os_error = fault.os_error;
-  }
-  if (event.op == Op::write) {
-    for (const BadRange& bad : bad_ranges_) {
-      if (event.offset < bad.range.end() && bad.range.offset < event.offset + event.size) {
-        os_error = bad.os_error;
+  Verdict verdict;
+  {
+    MutexLock lock(mutex_);
+    const auto index = static_cast<std::size_t>(event.op);
+    const std::uint64_t count = ++counts_[index];
+    const Fault& fault = faults_[index];
+    if (fault.at != 0 &&
+        (count == fault.at || (count > fault.at && fault.repeat == Repeat::for_ever))) {
+      verdict = {fault.os_error, fault.reach};
+    }
+    if (event.op == Op::write) {
+      for (const BadRange& bad : bad_ranges_) {
+        if (event.offset < bad.range.end() && bad.range.offset < event.offset + event.size) {
+          verdict = {bad.os_error, Reach::nothing};
+        }
       }
     }
+    if (verdict.os_error == 0) return verdict;
+    ++failures_;
+    hook = on_failure_;
   }
-  if (os_error != 0) ++failures_;
-  return os_error;
+  if (hook) hook(event);
+  return verdict;
 }
 
 void FaultyDisk::do_submit(IoBatch& batch) {
@@ -82,9 +94,15 @@ void FaultyDisk::do_submit(IoBatch& batch) {
   for (std::size_t i = 0; i < batch.requests.size(); ++i) {
     IoRequest& request = batch.requests[i];
     const Op op = request.kind == IoRequest::Kind::read ? Op::read : Op::write;
-    request.os_error = judge({op, request.offset, request.size});
+    const Verdict verdict = judge({op, request.offset, request.size});
+    request.os_error = verdict.os_error;
     request.done = request.os_error != 0;
-    if (request.done) continue;
+    if (request.done) {
+      std::size_t size = op == Op::write && verdict.reach != Reach::nothing ? request.size : 0;
+      if (verdict.reach == Reach::half) size -= round_up(size / 2, info().io_alignment);
+      if (size > 0) (void)inner_->write(request.offset, {request.data, size});
+      continue;
+    }
     passed->batch.requests.push_back(request);
     passed->places.push_back(i);
   }
@@ -120,7 +138,9 @@ int FaultyDisk::do_sync() {
     MutexLock lock(mutex_);
     delay = sync_delay_;
   }
-  if (const int os_error = judge({.op = Op::sync}); os_error != 0) return os_error;
+  if (const Verdict verdict = judge({.op = Op::sync}); verdict.os_error != 0) {
+    return verdict.os_error;
+  }
   if (delay.count() > 0) std::this_thread::sleep_for(delay);
   const Result<void> synced = inner_->sync();
   return synced ? 0 : synced.error().os_error();

@@ -19,6 +19,8 @@ class FaultyDisk final : public Disk {
   enum class Op : std::uint8_t { read, write, sync };
   static constexpr std::size_t kOps = 3;
   enum class Repeat : std::uint8_t { once, for_ever };
+  /// What of a failing write reaches the inner disk all the same.
+  enum class Reach : std::uint8_t { nothing, half, all };
 
   /// Told to the hook. Offset and size are 0 for a sync.
   struct Event {
@@ -32,8 +34,9 @@ class FaultyDisk final : public Disk {
   Disk& inner() { return *inner_; }
 
   /// Fails the k-th request of this kind from now on (1: the next one), or that and all later ones.
-  /// Failed requests do not reach the inner disk. Replaces what was set for this kind.
-  void fail(Op op, std::uint64_t k, int os_error, Repeat repeat = Repeat::once);
+  /// Replaces what was set for this kind.
+  void fail(Op op, std::uint64_t k, int os_error, Repeat repeat = Repeat::once,
+            Reach reach = Reach::nothing);
   /// Fails every write that touches the range.
   void fail_writes_in(Extent range, int os_error);
   /// Removes every fault.
@@ -41,6 +44,8 @@ class FaultyDisk final : public Disk {
 
   /// Called before each request and each sync, in the thread of the caller, without a lock held.
   void set_hook(std::function<void(const Event&)> hook);
+  /// Called after each failure that was set, like the hook.
+  void set_on_failure(std::function<void(const Event&)> on_failure);
   void set_sync_delay(std::chrono::nanoseconds delay);
 
   /// Requests of this kind so far, failed ones included.
@@ -53,6 +58,11 @@ class FaultyDisk final : public Disk {
     std::uint64_t at = 0;  ///< the count at which it fails; 0: never
     int os_error = 0;
     Repeat repeat = Repeat::once;
+    Reach reach = Reach::nothing;
+  };
+  struct Verdict {
+    int os_error = 0;  ///< 0: it goes well
+    Reach reach = Reach::nothing;
   };
   struct BadRange {
     Extent range;
@@ -60,8 +70,8 @@ class FaultyDisk final : public Disk {
   };
   struct Passed;  // the requests that were passed on
 
-  /// Counts the event; returns 0 or the errno that it fails with.
-  int judge(const Event& event) EXCLUDES(mutex_);
+  /// Counts the event and calls the hooks.
+  Verdict judge(const Event& event) EXCLUDES(mutex_);
 
   const DiskInfo& do_info() const override { return inner_->info(); }
   void do_submit(IoBatch& batch) override;
@@ -76,6 +86,7 @@ class FaultyDisk final : public Disk {
   std::uint64_t failures_ GUARDED_BY(mutex_) = 0;
   std::vector<BadRange> bad_ranges_ GUARDED_BY(mutex_);
   std::function<void(const Event&)> hook_ GUARDED_BY(mutex_);
+  std::function<void(const Event&)> on_failure_ GUARDED_BY(mutex_);
   std::chrono::nanoseconds sync_delay_ GUARDED_BY(mutex_){0};
 };
 

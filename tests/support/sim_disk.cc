@@ -1,6 +1,9 @@
 #include "support/sim_disk.h"
 
+#include <algorithm>
+#include <cerrno>
 #include <cstring>
+#include <map>
 #include <utility>
 
 #include "base/assert.h"
@@ -17,22 +20,82 @@ SimDisk::SimDisk(std::vector<std::byte> image) : content_(image), durable_(std::
   info_.engine = "simulated";
 }
 
+// Dropped with its batch: what the device has in hand is then waited for.
+struct SimDisk::UnderWay {
+  explicit UnderWay(SimDisk& of) : disk(of) {}
+  UnderWay(const UnderWay&) = delete;
+  UnderWay& operator=(const UnderWay&) = delete;
+  ~UnderWay() {
+    MutexLock lock(disk.mutex_);
+    for (IoRequest* request : requests) disk.carry_out(*request);
+    std::erase(disk.under_way_, this);
+  }
+  SimDisk& disk;
+  std::vector<IoRequest*> requests;
+};
+
+void SimDisk::carry_out(IoRequest& request) {
+  request.done = true;
+  if (cut_) {
+    request.os_error = EIO;
+    return;
+  }
+  std::uint64_t offset = request.offset;
+  if (request.kind == IoRequest::Kind::write && writes_until_misdirected_ > 0 &&
+      --writes_until_misdirected_ == 0) {
+    if (!misdirected_to_) return;
+    offset = *misdirected_to_;
+  }
+  std::byte* place = content_.data() + offset;
+  if (request.kind == IoRequest::Kind::read) {
+    std::memcpy(request.data, place, request.size);
+  } else {
+    std::memcpy(place, request.data, request.size);
+    unsynced_.push_back({offset, {request.data, request.data + request.size}});
+  }
+}
+
 void SimDisk::do_submit(IoBatch& batch) {
   MutexLock lock(mutex_);
-  for (IoRequest& request : batch.requests) {
-    std::byte* place = content_.data() + request.offset;
-    if (request.kind == IoRequest::Kind::read) {
-      std::memcpy(request.data, place, request.size);
-    } else {
-      std::memcpy(place, request.data, request.size);
-      unsynced_.push_back({request.offset, {request.data, request.data + request.size}});
-    }
-    request.done = true;
+  if (!late_) {
+    for (IoRequest& request : batch.requests) carry_out(request);
+    return;
   }
+  auto under_way = std::make_shared<UnderWay>(*this);
+  for (IoRequest& request : batch.requests) under_way->requests.push_back(&request);
+  under_way_.push_back(under_way.get());
+  batch.under_way = batch.requests.size();
+  batch.engine_state = std::move(under_way);
+}
+
+void SimDisk::do_wait(IoBatch& batch, std::size_t at_least) {
+  MutexLock lock(mutex_);
+  if (!late_ || !batch.engine_state) return;
+  auto& requests = static_cast<UnderWay*>(batch.engine_state.get())->requests;
+  std::size_t count = at_least + (*late_)() % (requests.size() - at_least + 1);
+  for (; count > 0; --count) {
+    std::swap(requests[(*late_)() % requests.size()], requests.back());
+    carry_out(*requests.back());
+    requests.pop_back();
+    --batch.under_way;
+  }
+}
+
+std::vector<SimDisk::Write> SimDisk::volatile_writes() const {
+  std::vector<Write> writes = unsynced_;
+  for (const UnderWay* batch : under_way_) {
+    for (const IoRequest* request : batch->requests) {
+      if (request->kind == IoRequest::Kind::write) {
+        writes.push_back({request->offset, {request->data, request->data + request->size}});
+      }
+    }
+  }
+  return writes;
 }
 
 int SimDisk::do_sync() {
   MutexLock lock(mutex_);
+  if (cut_) return EIO;
   for (const Write& write : unsynced_) {
     std::memcpy(durable_.data() + write.offset, write.bytes.data(), write.bytes.size());
   }
@@ -40,23 +103,92 @@ int SimDisk::do_sync() {
   return 0;
 }
 
+// --- Power cuts ---
+
 std::vector<std::byte> SimDisk::crash(std::mt19937_64& random, CrashPolicy policy) const {
   MutexLock lock(mutex_);
-  if (policy == CrashPolicy::lose_all) return durable_;
-  if (policy == CrashPolicy::keep_all) return content_;
   std::vector<std::byte> image = durable_;
-  for (const Write& write : unsynced_) {
-    const std::uint64_t fate = random() % (policy == CrashPolicy::any_torn ? 3 : 2);
+  if (policy == CrashPolicy::lose_all) return image;
+  for (const Write& write : volatile_writes()) {
+    std::byte* const place = image.data() + write.offset;
+    if (policy == CrashPolicy::keep_all) {
+      std::memcpy(place, write.bytes.data(), write.bytes.size());
+      continue;
+    }
+    const bool by_sector = policy != CrashPolicy::any_whole;
+    const std::uint64_t fate = random() % (by_sector ? 3 : 2);
     if (fate == 0) continue;
+    const bool torn = fate == 2;
+    const std::size_t sectors = write.bytes.size() / kSectorBytes;
+    const std::size_t shorn =
+        torn && policy == CrashPolicy::any_shorn ? random() % sectors : sectors;
     std::uint64_t coins = 0;
-    for (std::size_t at = 0; at < write.bytes.size(); at += kSectorBytes) {
-      const std::size_t sector = at / kSectorBytes;
-      if (fate == 2 && sector % 64 == 0) coins = random();
-      if (fate == 2 && (coins >> (sector % 64) & 1) == 0) continue;
-      std::memcpy(image.data() + write.offset + at, write.bytes.data() + at, kSectorBytes);
+    for (std::size_t sector = 0; sector < sectors; ++sector) {
+      if (torn && sector % 64 == 0) coins = random();
+      const std::size_t at = sector * kSectorBytes;
+      std::size_t size = kSectorBytes;
+      if (sector == shorn) {
+        size = random() % kSectorBytes;
+      } else if (torn && (coins >> (sector % 64) & 1) == 0) {
+        if (policy != CrashPolicy::any_garbage || random() % 2 == 0) continue;
+        for (std::size_t i = 0; i < kSectorBytes; ++i) place[at + i] = std::byte(random());
+        continue;
+      }
+      std::memcpy(place + at, write.bytes.data() + at, size);
     }
   }
   return image;
+}
+
+std::vector<OpenSector> SimDisk::open_sectors() const {
+  MutexLock lock(mutex_);
+  std::map<std::uint64_t, OpenSector> sectors;
+  for (const Write& write : unsynced_) {
+    for (std::size_t at = 0; at < write.bytes.size(); at += kSectorBytes) {
+      OpenSector& sector = sectors[write.offset + at];
+      if (sector.contents.empty()) {
+        sector = {write.offset + at, {durable_.data() + write.offset + at}};
+      }
+      const std::byte* const bytes = write.bytes.data() + at;
+      if (std::memcmp(sector.contents.back(), bytes, kSectorBytes) != 0) {
+        sector.contents.push_back(bytes);
+      }
+    }
+  }
+  std::vector<OpenSector> result;
+  for (auto& [offset, sector] : sectors) {
+    if (sector.contents.size() > 1) result.push_back(std::move(sector));
+  }
+  return result;
+}
+
+// --- On command ---
+
+void SimDisk::complete_late(std::uint64_t seed) {
+  MutexLock lock(mutex_);
+  late_.emplace(seed);
+}
+
+void SimDisk::cut() {
+  MutexLock lock(mutex_);
+  cut_ = true;
+}
+
+void SimDisk::forget_unsynced() {
+  MutexLock lock(mutex_);
+  unsynced_.clear();
+}
+
+void SimDisk::misdirect_write(std::uint64_t k, std::optional<std::uint64_t> to) {
+  MutexLock lock(mutex_);
+  writes_until_misdirected_ = k;
+  misdirected_to_ = to;
+}
+
+void SimDisk::overwrite(std::uint64_t offset, std::span<const std::byte> bytes) {
+  MutexLock lock(mutex_);
+  std::ranges::copy(bytes, content_.begin() + static_cast<std::ptrdiff_t>(offset));
+  std::ranges::copy(bytes, durable_.begin() + static_cast<std::ptrdiff_t>(offset));
 }
 
 std::vector<std::byte> SimDisk::content() const {

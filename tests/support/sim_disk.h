@@ -1,11 +1,24 @@
 // SimDisk: a disk in memory with a volatile write cache, and power cuts.
 //
-// What a real disk may do to writes that were not synced: lose them, keep them, in any subset, and
-// tear them between sectors. A later write of a sector is never undone by an earlier one.
+// What a real disk may do to writes that were not synced: lose them, keep them, in any subset, tear
+// them between sectors or inside one, and leave garbage. A later write of a sector is never undone
+// by an earlier one. What it does besides only on command: forget writes whose sync failed, put
+// a write somewhere else, lose it for good.
+//
+// The atlas of what may come together, because the cache claims to survive it: any one of the crash
+// policies, any number of times, also during recovery, with failing requests and syncs and with
+// writes forgotten by a failed sync; or, without crashes and failures, one silent fault of the
+// medium (rot, zeros, a misdirected or lost write) per place that the format keeps twice. Two
+// rotten checkpoints or superblocks are an error when opening, not a wrong answer. Not claimed: a
+// sync that lies about writes of which none failed, and a request that never completes (its caller
+// waits, and so does close).
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <random>
+#include <span>
 #include <vector>
 
 #include "base/mutex.h"
@@ -15,10 +28,19 @@ namespace rawcache::testing {
 
 /// What a power cut does to each write that was not synced.
 enum class CrashPolicy : std::uint8_t {
-  lose_all,   ///< nothing unsynced reached the medium
-  keep_all,   ///< everything did
-  any_whole,  ///< each write by itself is lost or kept
-  any_torn,   ///< each write by itself is lost, kept or torn: any subset of its sectors is kept
+  lose_all,     ///< nothing unsynced reached the medium
+  keep_all,     ///< everything did
+  any_whole,    ///< each write by itself is lost or kept
+  any_torn,     ///< each write by itself is lost, kept or torn: any subset of its sectors is kept
+  any_shorn,    ///< as any_torn, and one sector of a torn write is torn at a byte
+  any_garbage,  ///< each sector by itself is lost, kept or garbage
+};
+
+/// A sector whose content a power cut leaves open, and what it may be.
+struct OpenSector {
+  std::uint64_t offset = 0;
+  /// Oldest first, the durable one in front. Valid until the next call to the disk.
+  std::vector<const std::byte*> contents;
 };
 
 /// Threads: any; one lock.
@@ -35,6 +57,24 @@ class SimDisk final : public Disk {
   /// The same state of `random` gives the same image.
   std::vector<std::byte> crash(std::mt19937_64& random, CrashPolicy policy) const;
 
+  /// All that the next power cut may leave: every choice of one content per sector is possible.
+  std::vector<OpenSector> open_sectors() const;
+
+  /// From now on requests complete when they are waited for, in a random order, and reads and
+  /// writes look at their memory no earlier: what is not complete when a sync begins is not
+  /// durable after it.
+  void complete_late(std::uint64_t seed);
+  /// From now on every request and sync fails and changes nothing.
+  void cut();
+
+  /// What a kernel does after a failed write-back: what was not synced still reads as written,
+  /// counts as synced, and is not durable.
+  void forget_unsynced();
+  /// The k-th write from now on (1: the next) succeeds and goes to `to` instead; nullopt: nowhere.
+  void misdirect_write(std::uint64_t k, std::optional<std::uint64_t> to);
+  /// Overwrites the range durably.
+  void overwrite(std::uint64_t offset, std::span<const std::byte> bytes);
+
   /// What reads see, and what is certain to survive.
   std::vector<std::byte> content() const;
   std::vector<std::byte> durable_content() const;
@@ -46,16 +86,27 @@ class SimDisk final : public Disk {
     std::vector<std::byte> bytes;
   };
 
+  struct UnderWay;  // the requests of a batch that complete late
+
   const DiskInfo& do_info() const override { return info_; }
   void do_submit(IoBatch& batch) override;
-  void do_wait(IoBatch&, std::size_t) override {}
+  void do_wait(IoBatch& batch, std::size_t at_least) override;
   int do_sync() override;
+
+  void carry_out(IoRequest& request) REQUIRES(mutex_);
+  /// Unsynced writes, and after them those under way.
+  std::vector<Write> volatile_writes() const REQUIRES(mutex_);
 
   DiskInfo info_;
   mutable Mutex mutex_;
   std::vector<std::byte> content_ GUARDED_BY(mutex_);
   std::vector<std::byte> durable_ GUARDED_BY(mutex_);
   std::vector<Write> unsynced_ GUARDED_BY(mutex_);  ///< in the order in which they came
+  std::vector<UnderWay*> under_way_ GUARDED_BY(mutex_);
+  std::optional<std::mt19937_64> late_ GUARDED_BY(mutex_);
+  bool cut_ GUARDED_BY(mutex_) = false;
+  std::uint64_t writes_until_misdirected_ GUARDED_BY(mutex_) = 0;  ///< 0: none will be
+  std::optional<std::uint64_t> misdirected_to_ GUARDED_BY(mutex_);
 };
 
 }  // namespace rawcache::testing
