@@ -130,12 +130,13 @@ Result<void> Workload::tell_end(RawDiskCache& cache, const Stats& before, Result
   return result;
 }
 
-Result<void> Workload::store(RawDiskCache& cache, std::uint32_t key, bool durable) {
+Result<void> Workload::store(RawDiskCache& cache, std::uint32_t key, bool durable,
+                             std::chrono::seconds ttl) {
   const std::string value = make_value(key, next_version_++, value_size());
   const Stats before = cache.stats();
   tell_({.type = Event::Type::issued, .kind = Kind::store, .key = key});
-  auto result =
-      durable ? cache.store(key_name(key), value) : cache.store_buffered(key_name(key), value);
+  auto result = durable ? cache.store(key_name(key), value, {ttl})
+                        : cache.store_buffered(key_name(key), value, {ttl});
   return tell_end(cache, before, std::move(result), durable);
 }
 

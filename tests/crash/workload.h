@@ -1,6 +1,7 @@
 // A random cache and random calls on it, each told to an Oracle (or to whoever keeps the story).
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <random>
@@ -73,7 +74,8 @@ class Workload {
   Result<void> step(RawDiskCache& cache);
 
   // Single calls, told to the oracle in the same way.
-  Result<void> store(RawDiskCache& cache, std::uint32_t key, bool durable);
+  Result<void> store(RawDiskCache& cache, std::uint32_t key, bool durable,
+                     std::chrono::seconds ttl = {});
   Result<void> remove(RawDiskCache& cache, std::uint32_t key, bool durable);
   Result<void> clear(RawDiskCache& cache);
   Result<void> flush(RawDiskCache& cache);
