@@ -29,6 +29,7 @@ FUZZ_FLAGS = ["-len_control=0", "-rss_limit_mb=2048", "-timeout=30", "-close_fd_
 PROOFS = [
     ("power cuts of processes", "power_cut_test", [], 2),
     ("crash states", "crash_test", ["--gtest_filter=Crash.*"], 5),
+    ("short sequences, every crash", "exhaustive_test", [], 2),
     ("random runs", "model_test", [], 1),
     ("kills", "kill_test", [], 1),
     ("fault sweeps", "crash_test", ["--gtest_filter=*FaultSweep*"], 0),

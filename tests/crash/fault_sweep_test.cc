@@ -15,6 +15,7 @@ namespace {
 
 using Op = FaultyDisk::Op;
 using Repeat = FaultyDisk::Repeat;
+using Reach = FaultyDisk::Reach;
 
 Scene fault_scene() {
   Scene scene;
@@ -83,7 +84,7 @@ constexpr NamedScenario kScenarios[] = {{"direct", direct_calls},
 class FaultSweep : public ::testing::TestWithParam<NamedScenario> {
  protected:
   /// One run with this fault. False when it ran without meeting it.
-  bool run(Op op, std::uint64_t k, Repeat repeat, int os_error);
+  bool run(Op op, std::uint64_t k, Repeat repeat, Reach reach, int os_error);
 
   const Scene scene_ = fault_scene();
   std::uint64_t runs_ = 0;
@@ -103,7 +104,8 @@ std::string check_healed(Workload& calls, RawDiskCache& cache, Oracle& oracle, s
   return said.empty() ? said : "healed: " + said;
 }
 
-bool FaultSweep::run(Op op, std::uint64_t k, Repeat repeat, int os_error) {
+/// `reach`: of a failing write; a failing sync makes the medium forget if it is not `nothing`.
+bool FaultSweep::run(Op op, std::uint64_t k, Repeat repeat, Reach reach, int os_error) {
   std::mt19937_64 random(k);
   CutDisk disk(scene_.device_bytes);
   const auto info = RawDiskCache::format(disk.disk(), scene_.format);
@@ -122,7 +124,10 @@ bool FaultSweep::run(Op op, std::uint64_t k, Repeat repeat, int os_error) {
   (void)calls.store(*cache, 1, false);
   oracle.set_segments_kept(segments_kept(*info, cache->stats()));
 
-  disk.disk().fail(op, k, os_error, repeat);
+  disk.disk().fail(op, k, os_error, repeat, reach);
+  if (op == Op::sync && reach != Reach::nothing) {
+    disk.disk().set_on_failure([&](const FaultyDisk::Event&) { disk.medium().forget_unsynced(); });
+  }
   GetParam().run(calls, *cache);
   const bool met = disk.disk().failures() > 0;
 
@@ -151,12 +156,24 @@ bool FaultSweep::run(Op op, std::uint64_t k, Repeat repeat, int os_error) {
 }
 
 TEST_P(FaultSweep, TheKthReadWriteOrSyncMayFailForEveryK) {
-  for (const Op op : {Op::write, Op::sync, Op::read}) {
+  struct Fault {
+    Op op;
+    Reach reach;
+    const char* words;
+  };
+  constexpr Fault kFaults[] = {{Op::write, Reach::nothing, "write"},
+                               {Op::write, Reach::half, "write that reached half"},
+                               {Op::write, Reach::all, "write that reached the medium"},
+                               {Op::sync, Reach::nothing, "sync"},
+                               {Op::sync, Reach::all, "sync that makes the medium forget"},
+                               {Op::read, Reach::nothing, "read"}};
+  for (const Fault& fault : kFaults) {
     for (const Repeat repeat : {Repeat::once, Repeat::for_ever}) {
       for (std::uint64_t k = 1;; ++k) {
-        SCOPED_TRACE("op " + std::to_string(static_cast<int>(op)) + " (read, write, sync), " +
+        SCOPED_TRACE(std::string(fault.words) + ", " +
                      (repeat == Repeat::once ? "once" : "for ever") + ", k " + std::to_string(k));
-        if (!run(op, k, repeat, k % 3 == 0 && op == Op::write ? ENOSPC : EIO)) break;
+        const int os_error = k % 3 == 0 && fault.op == Op::write ? ENOSPC : EIO;
+        if (!run(fault.op, k, repeat, fault.reach, os_error)) break;
         if (HasFailure()) return;
       }
     }
