@@ -39,7 +39,7 @@ std::string geometry_text(const CacheInfo& info, bool with_content) {
   return table.str();
 }
 
-void geometry_json(JsonWriter& json, const CacheInfo& info) {
+void geometry_json(metrics::JsonWriter& json, const CacheInfo& info) {
   json.field("id", info.id)
       .field("format_version", info.format_version)
       .field("device_bytes", info.device_bytes)

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "cli/json.h"
+#include "metrics/json.h"
 #include "rawcache/raw_disk_cache.h"
 
 namespace rawcache::cli {
@@ -11,6 +11,6 @@ namespace rawcache::cli {
 /// Lines for people. `with_content`: also what the checkpoint says.
 std::string geometry_text(const CacheInfo& info, bool with_content);
 /// Fields of the object that is open.
-void geometry_json(JsonWriter& json, const CacheInfo& info);
+void geometry_json(metrics::JsonWriter& json, const CacheInfo& info);
 
 }  // namespace rawcache::cli

@@ -8,10 +8,12 @@
 #include <string_view>
 
 #include "cli/exit_code.h"
-#include "cli/json.h"
+#include "metrics/json.h"
 #include "rawcache/result.h"
 
 namespace rawcache::cli {
+
+using metrics::JsonWriter;
 
 bool stdin_is_terminal();
 bool stdout_is_terminal();

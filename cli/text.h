@@ -8,9 +8,6 @@
 
 namespace rawcache::cli {
 
-/// Bytes of the character that `text` (not empty) begins with; 0 if that is not UTF-8.
-std::size_t utf8_length(std::string_view text);
-
 std::string format_count(std::uint64_t n);         ///< "1,234,567"
 std::string format_bytes(std::uint64_t bytes);     ///< "64 MiB", "1.5 GiB", "512 B"
 std::string format_nanoseconds(std::uint64_t ns);  ///< "850 ns", "31.4 us", "4.2 ms", "1.25 s"

@@ -6,6 +6,7 @@
 #include "cli/commands.h"
 #include "cli/text.h"
 #include "fuzz/input.h"
+#include "metrics/utf8.h"
 
 int rawcache_main(int argc, char** argv);  // main of cli/main.cc
 
@@ -53,7 +54,8 @@ void parse_texts(const std::string& text) {
   for (const char c : escaped) {
     expect(static_cast<unsigned char>(c) >= 0x20 && c != 0x7F, "an escaped key has controls");
   }
-  if (!text.empty()) expect(utf8_length(text) <= text.size(), "a character longer than its text");
+  if (!text.empty())
+    expect(metrics::utf8_length(text) <= text.size(), "a character longer than its text");
   Table table({Table::Align::left, Table::Align::right});
   table.add({escaped, text});
   (void)table.str();

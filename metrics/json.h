@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-namespace rawcache::cli {
+namespace rawcache::metrics {
 
 /// Writes commas, quotes and escapes; the caller sees to it that objects get names and arrays do
 /// not.
@@ -51,4 +51,4 @@ class JsonWriter {
   bool after_name_ = false;
 };
 
-}  // namespace rawcache::cli
+}  // namespace rawcache::metrics

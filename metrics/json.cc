@@ -1,11 +1,11 @@
-#include "cli/json.h"
+#include "metrics/json.h"
 
 #include <cmath>
 #include <cstdio>
 
-#include "cli/text.h"
+#include "metrics/utf8.h"
 
-namespace rawcache::cli {
+namespace rawcache::metrics {
 
 namespace {
 
@@ -108,4 +108,4 @@ JsonWriter& JsonWriter::bytes(std::string_view bytes) {
   return *this;
 }
 
-}  // namespace rawcache::cli
+}  // namespace rawcache::metrics
