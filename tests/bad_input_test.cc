@@ -14,11 +14,14 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "disk/child.h"
 #include "disk/scratch.h"
+#include "format/bytes.h"
+#include "format/superblock.h"
 #include "rawcache/raw_disk_cache.h"
 
 namespace rawcache::testing {
@@ -26,7 +29,6 @@ namespace {
 
 constexpr std::uint64_t kCapacity = 2_MiB;
 constexpr std::uint64_t kSuperblocks[] = {0, 65536};
-constexpr std::uint64_t kVersionOffset = 8;
 
 bool is_root() { return ::geteuid() == 0; }
 
@@ -396,7 +398,13 @@ TEST_F(BadInput, FormatAsksBeforeItOverwritesAPartitionTableOrACache) {
 TEST_F(BadInput, AnotherFormatVersionIsToldApartFromDamage) {
   const std::string path = cache_file();
   for (const std::uint64_t superblock : kSuperblocks) {
-    write_at(path, superblock + kVersionOffset, std::string("\x63\0\0\0", 4));
+    std::string bytes = bytes_of(path).substr(superblock, sizeof(Superblock));
+    auto other = load<Superblock>(std::as_bytes(std::span(bytes)));
+    other.version = 99;
+    other.checksum =
+        checksum_of(other, place_seed({.id = other.id, .offset = superblock, .generation = 0}));
+    save(std::as_writable_bytes(std::span(bytes)), other);
+    write_at(path, superblock, bytes);
   }
   expect_open_fails(path, Errc::unsupported_version, {path, "version"});
   const std::string damaged = cache_file("damaged");

@@ -254,11 +254,12 @@ std::expected<Superblock, SuperblockError> decode_superblock(std::span<const std
   if (bytes.size() < sizeof(Superblock)) return std::unexpected(SuperblockError::absent);
   const auto superblock = load<Superblock>(bytes);
   if (superblock.magic != kSuperblockMagic) return std::unexpected(SuperblockError::absent);
-  if (superblock.version != kFormatVersion) return std::unexpected(SuperblockError::version);
-  if (superblock.checksum != checksum_of(superblock, superblock_seed(superblock, copy)) ||
-      !geometry_holds(superblock)) {
+  // The checksum first: a torn sector must not be taken for a version of the future.
+  if (superblock.checksum != checksum_of(superblock, superblock_seed(superblock, copy))) {
     return std::unexpected(SuperblockError::damaged);
   }
+  if (superblock.version != kFormatVersion) return std::unexpected(SuperblockError::version);
+  if (!geometry_holds(superblock)) return std::unexpected(SuperblockError::damaged);
   return superblock;
 }
 

@@ -34,6 +34,7 @@ inline constexpr std::uint64_t kExpectedEntriesMax = std::uint64_t{1} << 40;
 inline constexpr std::uint64_t kEntriesMin = 64;
 inline constexpr std::uint64_t kEntriesPerIndexPage = 128;
 
+/// The size, and the places of magic, version, id and checksum, are the same in all versions.
 struct Superblock {
   std::uint64_t magic;
   std::uint32_t version;
@@ -76,12 +77,13 @@ void encode_superblock(std::span<std::byte> out, Superblock superblock, int copy
 
 enum class SuperblockError : std::uint8_t {
   absent,   ///< no magic: this was never a cache, or the copy is wiped
-  version,  ///< a version that this build does not know (checksum not looked at)
+  version,  ///< a version that this build does not know, under a checksum that is right
   damaged,  ///< magic, but the checksum or a field is wrong
 };
 
-/// Decodes and checks one copy: checksum, version, and every field against every other (no overlap,
-/// no overflow, powers of two, inside device_bytes), so that what uses it need not doubt it.
+/// Decodes and checks one copy: magic, checksum, version, and every field against every other (no
+/// overlap, no overflow, powers of two, inside device_bytes), so that what uses it need not doubt
+/// it.
 std::expected<Superblock, SuperblockError> decode_superblock(std::span<const std::byte> bytes,
                                                              int copy);
 

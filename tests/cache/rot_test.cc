@@ -235,8 +235,11 @@ TEST_F(Superblocks, ANewerVersionIsRefused) {
   for (int copy = 0; copy < 2; ++copy) {
     std::vector<std::byte> sector(512);
     ASSERT_TRUE(device->medium().read(kSuperblockOffsets[copy], sector));
-    const std::uint32_t version = kFormatVersion + 1;
-    std::memcpy(sector.data() + offsetof(Superblock, version), &version, sizeof version);
+    auto newer = load<Superblock>(sector);
+    newer.version = kFormatVersion + 1;
+    const Place place{.id = newer.id, .offset = kSuperblockOffsets[copy], .generation = 0};
+    newer.checksum = checksum_of(newer, place_seed(place));
+    save(sector, newer);
     ASSERT_TRUE(device->medium().write(kSuperblockOffsets[copy], sector));
   }
   ASSERT_TRUE(device->medium().sync());

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "format/batch.h"
+#include "format/bytes.h"
 #include "format/checkpoint.h"
 #include "format/format_support.h"
 #include "format/segment.h"
@@ -251,11 +252,23 @@ TEST(Superblock, EverySingleBitFlipIsDetected) {
     testing::flip(bytes, bit);
     const auto read = decode_superblock(bytes, 0);
     ASSERT_FALSE(read.has_value()) << "bit " << bit;
-    const auto expected = bit < 64   ? SuperblockError::absent
-                          : bit < 96 ? SuperblockError::version
-                                     : SuperblockError::damaged;
+    const auto expected = bit < 64 ? SuperblockError::absent : SuperblockError::damaged;
     EXPECT_EQ(read.error(), expected) << "bit " << bit;
     testing::flip(bytes, bit);
+  }
+}
+
+TEST(Superblock, AnotherVersionIsToldFromDamageByItsChecksum) {
+  for (const int copy : {0, 1}) {
+    Bytes bytes = encoded(small_superblock(), copy);
+    auto other = load<Superblock>(bytes);
+    other.version = kFormatVersion + 1;
+    save(bytes, other);
+    EXPECT_EQ(decode_superblock(bytes, copy).error(), SuperblockError::damaged);
+    const Place place{.id = other.id, .offset = kSuperblockOffsets[copy], .generation = 0};
+    other.checksum = checksum_of(other, place_seed(place));
+    save(bytes, other);
+    EXPECT_EQ(decode_superblock(bytes, copy).error(), SuperblockError::version);
   }
 }
 
