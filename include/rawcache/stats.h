@@ -1,15 +1,27 @@
 // Stats: a snapshot of everything a cache counts.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
 namespace rawcache {
 
+/// LatencyStats::below counts up to these bounds: 2^k and 1.5 * 2^k ns, from 1.024 us to 17.2 s.
+inline constexpr std::size_t kLatencyBounds = 49;
+constexpr std::uint64_t latency_bound_ns(std::size_t i) {
+  return std::uint64_t{i % 2 == 0 ? 2u : 3u} << (9 + i / 2);
+}
+
 /// Latencies of one kind of call, in nanoseconds, from a histogram with at most 6 % error.
 struct LatencyStats {
   std::uint64_t count = 0;
   std::uint64_t mean_ns = 0, p50_ns = 0, p99_ns = 0, p999_ns = 0, max_ns = 0;
+  std::uint64_t sum_ns = 0;
+  /// below[i]: calls that took less than latency_bound_ns(i). The difference of two snapshots tells
+  /// the percentiles of the time between them.
+  std::array<std::uint64_t, kLatencyBounds> below{};
 };
 
 /// Counters run from open; gauges are of the moment. A snapshot is consistent per field, not across

@@ -37,7 +37,8 @@ Histogram::Summary Histogram::summary() const {
     summary.count += counts[i];
   }
   if (summary.count == 0) return summary;
-  summary.mean = sum_.load(std::memory_order_relaxed) / summary.count;
+  summary.sum = sum_.load(std::memory_order_relaxed);
+  summary.mean = summary.sum / summary.count;
   summary.max = max_.load(std::memory_order_relaxed);
 
   // The value below or at which `per_mille` of all values lie.
@@ -55,6 +56,18 @@ Histogram::Summary Histogram::summary() const {
   summary.p99 = percentile(990);
   summary.p999 = percentile(999);
   return summary;
+}
+
+void Histogram::count_below(std::span<const std::uint64_t> bounds,
+                            std::span<std::uint64_t> counts) const {
+  std::uint64_t below = 0;
+  std::size_t bucket = 0;
+  for (std::size_t i = 0; i < bounds.size(); ++i) {
+    for (const std::size_t end = std::min(bucket_of(bounds[i]), kBuckets); bucket < end; ++bucket) {
+      below += counts_[bucket].load(std::memory_order_relaxed);
+    }
+    counts[i] = below;
+  }
 }
 
 }  // namespace rawcache

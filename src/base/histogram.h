@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 namespace rawcache {
 
@@ -15,9 +16,13 @@ class Histogram {
 
   /// Percentiles are the middles of their buckets, at most 3.2 % off; mean and max are exact.
   struct Summary {
-    std::uint64_t count = 0, mean = 0, p50 = 0, p99 = 0, p999 = 0, max = 0;
+    std::uint64_t count = 0, sum = 0, mean = 0, p50 = 0, p99 = 0, p999 = 0, max = 0;
   };
   Summary summary() const;
+
+  /// counts[i]: values below bounds[i]; bounds ascend and are borders of buckets. Called before
+  /// summary(), no count is above its count.
+  void count_below(std::span<const std::uint64_t> bounds, std::span<std::uint64_t> counts) const;
 
  private:
   static constexpr unsigned kSubBits = 4;

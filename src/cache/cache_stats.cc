@@ -2,20 +2,11 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/latency_stats.h"
 #include "cache/cache_impl.h"
 
 namespace rawcache {
 namespace {
-
-LatencyStats latency(const Histogram& histogram) {
-  const Histogram::Summary summary = histogram.summary();
-  return {.count = summary.count,
-          .mean_ns = summary.mean,
-          .p50_ns = summary.p50,
-          .p99_ns = summary.p99,
-          .p999_ns = summary.p999,
-          .max_ns = summary.max};
-}
 
 double ratio(double part, double whole) { return whole == 0 ? 0.0 : part / whole; }
 
@@ -99,11 +90,11 @@ void RawDiskCache::Impl::add_calls(Stats& s) const {
   s.corruptions = c.corruptions.get();
   s.user_bytes_stored = c.user_bytes_stored.get();
   s.user_bytes_read = c.user_bytes_read.get();
-  s.store_latency = latency(c.store_latency);
-  s.store_buffered_latency = latency(c.store_buffered_latency);
-  s.lookup_latency = latency(c.lookup_latency);
-  s.lookup_batch_latency = latency(c.lookup_batch_latency);
-  s.flush_latency = latency(c.flush_latency);
+  s.store_latency = latency_stats(c.store_latency);
+  s.store_buffered_latency = latency_stats(c.store_buffered_latency);
+  s.lookup_latency = latency_stats(c.lookup_latency);
+  s.lookup_batch_latency = latency_stats(c.lookup_batch_latency);
+  s.flush_latency = latency_stats(c.flush_latency);
   s.checkpoints = c.checkpoints.get();
   s.checkpoint_failures = c.checkpoint_failures.get();
 }

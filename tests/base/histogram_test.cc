@@ -11,6 +11,8 @@
 #include <thread>
 #include <vector>
 
+#include "base/latency_stats.h"
+
 namespace rawcache {
 namespace {
 
@@ -28,6 +30,24 @@ TEST(Histogram, IsEmptyAtFirst) {
   const Histogram::Summary summary = Histogram().summary();
   EXPECT_EQ(summary.count, 0u);
   EXPECT_EQ(summary.p999, 0u);
+}
+
+TEST(Histogram, CountsBelowTheBoundsOfLatenciesAreExact) {
+  Histogram histogram;
+  std::mt19937_64 random(7);
+  std::vector<std::uint64_t> values;
+  for (int i = 0; i < 20'000; ++i) values.push_back(random() >> (24 + random() % 40));
+  for (std::size_t i = 0; i < kLatencyBounds; ++i) {  // and beside every bound
+    values.push_back(latency_bound_ns(i));
+    values.push_back(latency_bound_ns(i) - 1);
+  }
+  for (const std::uint64_t value : values) histogram.add(value);
+  const LatencyStats stats = latency_stats(histogram);
+  for (std::size_t i = 0; i < kLatencyBounds; ++i) {
+    const auto is_below = [&](std::uint64_t value) { return value < latency_bound_ns(i); };
+    EXPECT_EQ(stats.below[i], std::ranges::count_if(values, is_below)) << latency_bound_ns(i);
+  }
+  EXPECT_EQ(stats.count, values.size());
 }
 
 TEST(Histogram, EveryValueIsReportedClosely) {
