@@ -135,4 +135,22 @@ struct Stats {
   std::string fallback_reason;  ///< why not the preferred ones; empty if they are
 };
 
+/// One segment of the log: what eviction frees as a whole.
+struct SegmentInfo {
+  enum class State : std::uint8_t {
+    free,    ///< holds no entries, or none that count
+    open,    ///< the log is at its end, or was when it was opened
+    sealed,  ///< full
+  };
+  State state = State::free;
+  /// rc: counted to the entries that have been asked for; else to the new ones.
+  bool main = false;
+  /// Of the order in which segments were opened, across restarts; 0: never.
+  std::uint32_t generation = 0;
+  /// Of the order in which segments of one kind come up for eviction; lower ones first.
+  std::uint64_t queue_position = 0;
+  std::uint64_t live_bytes = 0;  ///< of entries that would be found, rounded up by a few per cent
+  std::uint64_t hot_bytes = 0;   ///< of them entries that have been asked for since they came
+};
+
 }  // namespace rawcache

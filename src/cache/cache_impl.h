@@ -6,6 +6,7 @@
 //   maintenance.cc  spare segments, checkpoint, clear
 //   open.cc         open, recover, close
 //   cache_stats.cc  Stats
+//   segment_snapshot.cc  what each segment holds
 #pragma once
 
 #include <atomic>
@@ -70,6 +71,7 @@ class RawDiskCache::Impl {
   Result<void> maintain();
 
   Stats stats() const;
+  std::vector<SegmentInfo> segments() const;  // segment_snapshot.cc
   std::uint64_t value_bytes_max(std::size_t key_bytes) const;
   Result<void> close();
 

@@ -56,6 +56,7 @@ Result<void> RawDiskCache::for_each_key(const std::function<bool(const KeyInfo&)
 }
 Result<void> RawDiskCache::maintain() { return impl_->maintain(); }
 Stats RawDiskCache::stats() const { return impl_->stats(); }
+std::vector<SegmentInfo> RawDiskCache::segments() const { return impl_->segments(); }
 std::uint64_t RawDiskCache::value_bytes_max(std::size_t key_bytes) const {
   return impl_->value_bytes_max(key_bytes);
 }
