@@ -14,6 +14,7 @@ int run_keys(const KeysArguments& arguments);
 int run_stats(const CommonArguments& arguments);
 int run_verify(const VerifyArguments& arguments);
 int run_replay(const ReplayArguments& arguments);
+int run_serve(const ServeArguments& arguments);
 int run_bench_batch_io(const BenchArguments& arguments);
 
 }  // namespace rawcache::cli

@@ -6,6 +6,7 @@
 #include "base/version.h"
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/serve_arguments.h"
 
 namespace {
 
@@ -84,6 +85,7 @@ struct AllArguments {
   KeysArguments keys;
   VerifyArguments verify;
   ReplayArguments replay;
+  ServeArguments serve;
   BenchArguments bench;
   bool json = false;
 };
@@ -343,6 +345,10 @@ int run_main(int argc, char** argv) {
   add_get_and_rm(app, all, run);
   add_readers(app, all, run);
   add_replay(app, all.replay, run);
+  add_serve_arguments(
+      *add_command<ServeArguments>(app, "serve", "Serve the cache by memcached's protocol",
+                                   all.serve, run, run_serve),
+      all.serve);
   add_bench(app, all.bench, run);
   auto* version = app.add_subcommand("version", "Show the version");
   add_json(*version, all.json);

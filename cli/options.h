@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "rawcache/options.h"
+#include "server/options.h"
 
 namespace rawcache::cli {
 
@@ -69,6 +70,19 @@ struct ReplayArguments : CommonArguments {  ///< path: the file to replay on; em
   EvictionPolicyKind policy = EvictionPolicyKind::rc;
   double wa_cap = Options().wa_cap;
   std::uint32_t scale = 1;
+};
+
+struct ServeArguments : CommonArguments {
+  server::ServerOptions server;
+  bool create = false;
+  std::uint64_t capacity = 0;
+  std::chrono::milliseconds flush_interval{100};  ///< zero: none
+  server::OnStart on_start = server::OnStart::keep;
+  std::chrono::seconds max_age{0};
+  std::string user;  ///< to go on as, once everything is open
+  std::optional<std::uint16_t> port;
+  std::vector<std::string> hosts;
+  std::string ignored;
 };
 
 struct BenchArguments : CommonArguments {

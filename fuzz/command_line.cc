@@ -36,6 +36,10 @@ int run_bench_batch_io(const BenchArguments& arguments) {
   return look(arguments);
 }
 int run_replay(const ReplayArguments&) { return 0; }
+int run_serve(const ServeArguments& arguments) {
+  fuzz::expect(arguments.server.unix_mode <= 0777, "a mode with other bits");
+  return look(arguments);
+}
 
 }  // namespace rawcache::cli
 
@@ -73,11 +77,16 @@ void numbers_come_back(std::uint64_t number) {
 /// Words are separated by zero bytes; a byte below 32 at a word's start stands for a known one.
 void run_arguments(const std::string& text) {
   static const char* const kWords[] = {
-      "format",   "inspect", "stats",    "put",      "get",      "rm",         "keys",
-      "verify",   "bench",   "batch-io", "version",  "--json",   "--capacity", "--segment",
-      "--block",  "--ttl",   "--create", "--engine", "--direct", "--sizes",    "--operations",
-      "--help",   "--file",  "--output", "--yes",    "--force",  "--dry-run",  "--expected-entries",
-      "--repeat", "--",      "/tmp/x",   "64KiB"};
+      "format",       "inspect",      "stats",      "put",
+      "get",          "rm",           "keys",       "verify",
+      "bench",        "batch-io",     "version",    "--json",
+      "--capacity",   "--segment",    "--block",    "--ttl",
+      "--create",     "--engine",     "--direct",   "--sizes",
+      "--operations", "--help",       "--file",     "--output",
+      "--yes",        "--force",      "--dry-run",  "--expected-entries",
+      "--repeat",     "--",           "/tmp/x",     "64KiB",
+      "serve",        "--durability", "--on-start", "-p",
+      "-l",           "-o",           "-a"};
   std::vector<std::string> words{"rawcache"};
   std::size_t at = 0;
   while (at < text.size() && words.size() < kWordsMax) {

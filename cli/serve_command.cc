@@ -1,0 +1,93 @@
+// serve: opens a cache and serves it until it is told to stop.
+#include <grp.h>
+#include <pwd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "cli/commands.h"
+#include "cli/output.h"
+#include "rawcache/raw_disk_cache.h"
+#include "server/request.h"
+#include "server/server.h"
+
+namespace rawcache::cli {
+
+namespace {
+
+constexpr std::uint16_t kDefaultPort = 11211;
+
+/// --listen as it is; else every -l with its own port or that of -p; else this machine only.
+std::vector<std::string> addresses(const ServeArguments& arguments) {
+  std::vector<std::string> all = arguments.server.listen;
+  const std::uint16_t port = arguments.port.value_or(kDefaultPort);
+  const bool unix_only = !arguments.server.unix_path.empty() && !arguments.port.has_value();
+  if (port == 0 || (all.empty() && arguments.hosts.empty() && unix_only)) return all;
+  if (!all.empty() && arguments.hosts.empty() && !arguments.port) return all;
+  auto hosts = arguments.hosts;
+  if (hosts.empty()) hosts.emplace_back("127.0.0.1");
+  for (const std::string& host : hosts) {
+    const std::size_t colon = host.rfind(':');
+    const bool v6 = colon != std::string::npos && host.find(':') != colon;
+    const bool has_port = host.starts_with('[') ? host.find("]:") != std::string::npos
+                                                : colon != std::string::npos && !v6;
+    const std::string name = v6 && !host.starts_with('[') ? "[" + host + "]" : host;
+    all.push_back(has_port ? host : name + ":" + std::to_string(port));
+  }
+  return all;
+}
+
+Result<void> become(const std::string& user) {
+  if (user.empty() || geteuid() != 0) return {};
+  const passwd* entry = getpwnam(user.c_str());
+  if (entry == nullptr) {
+    return std::unexpected(Error(Errc::invalid_options, "no such user: " + user));
+  }
+  if (setgroups(0, nullptr) != 0 || setgid(entry->pw_gid) != 0 || setuid(entry->pw_uid) != 0) {
+    return std::unexpected(Error(Errc::permission_denied, "to go on as " + user, errno));
+  }
+  return {};
+}
+
+Result<RawDiskCache> open_cache(const ServeArguments& arguments) {
+  Options options;
+  options.engine = arguments.engine;
+  options.direct = arguments.direct;
+  options.flush_interval = arguments.flush_interval;
+  options.batch_mode = BatchMode::adaptive;
+  auto opened = RawDiskCache::open(arguments.path, options);
+  if (!opened && opened.error() == Errc::no_such_file && arguments.create) {
+    options.create_if_missing = true;
+    options.format.capacity = arguments.capacity;
+    opened = RawDiskCache::open(arguments.path, options);
+  }
+  return opened;
+}
+
+}  // namespace
+
+int run_serve(const ServeArguments& arguments) {
+  auto cache = open_cache(arguments);
+  if (!cache) return fail(cache.error(), arguments.json);
+  if (arguments.on_start == server::OnStart::flush) {
+    if (auto cleared = cache->clear(); !cleared) return fail(cleared.error(), arguments.json);
+  }
+  server::ServerOptions options = arguments.server;
+  options.listen = addresses(arguments);
+  options.item_bytes_max = std::min<std::uint64_t>(
+      options.item_bytes_max, cache->value_bytes_max(server::kProtocolKeyBytesMax) +
+                                  server::kProtocolKeyBytesMax + server::kItemOverheadBytes);
+  server::Server server(*cache, std::move(options));
+  if (auto listening = server.listen(); !listening) {
+    return fail(listening.error(), arguments.json);
+  }
+  if (auto became = become(arguments.user); !became) return fail(became.error(), arguments.json);
+  const auto served = server.run();
+  const auto closed = cache->close();
+  if (!served) return fail(served.error(), arguments.json);
+  if (!closed) return fail(closed.error(), arguments.json);
+  return kExitOk;
+}
+
+}  // namespace rawcache::cli

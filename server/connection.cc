@@ -1,0 +1,238 @@
+#include "server/connection.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "server/executor.h"
+
+namespace rawcache::server {
+
+namespace {
+
+/// Pieces handed to the socket at once.
+constexpr std::size_t kWritePieces = 64;
+
+bool would_block(std::error_code error) {
+  return error == std::errc::operation_would_block ||
+         error == std::errc::resource_unavailable_try_again;
+}
+
+}  // namespace
+
+Connection::Connection(Hub& hub, Loop& loop, std::unique_ptr<Stream> stream)
+    : hub_(hub),
+      loop_(loop),
+      stream_(std::move(stream)),
+      limits_{.item_bytes_max = hub.options.item_bytes_max,
+              .flush_all_allowed = hub.options.flush_all_allowed,
+              .shutdown_allowed = hub.options.shutdown_allowed},
+      in_(hub.budget),
+      last_moved_(Clock::now()) {
+  hub_.counters.connections.fetch_add(1, std::memory_order_relaxed);
+}
+
+Connection::~Connection() {
+  hub_.budget.give_back(held_);
+  hub_.counters.connections.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void Connection::start() { wait_for_input(); }
+
+void Connection::finish() {
+  finishing_ = true;
+  advance();
+}
+
+void Connection::close() {
+  if (closed_) return;
+  closed_ = true;
+  stream_->close();
+  out_.clear();
+  if (gone_) std::exchange(gone_, nullptr)(this);
+}
+
+void Connection::advance() {
+  while (!closed_ && !executing_) {
+    if (out_.bytes() >= hub_.options.output_bytes_max) {
+      if (!std::exchange(stalled_, true)) {
+        hub_.counters.output_stalls.fetch_add(1, std::memory_order_relaxed);
+      }
+      return;
+    }
+    stalled_ = false;
+    if (run_.done() && !parse()) {
+      if (finishing_ || end_seen_) {
+        finishing_ = true;
+        if (out_.empty()) return close();
+      } else {
+        wait_for_input();
+      }
+      return;
+    }
+    execute();
+  }
+}
+
+void Connection::wait_for_input() {
+  if (waiting_input_) return;
+  waiting_input_ = true;
+  in_.shrink();
+  stream_->wait_readable([self = shared_from_this()](std::error_code error) {
+    self->waiting_input_ = false;
+    if (!self->closed_) self->readable(error);
+  });
+}
+
+std::size_t Connection::capacity_wanted() const {
+  if (wanted_ > kReadBytesMax) return static_cast<std::size_t>(wanted_);
+  // More than that without a command is a long list of keys.
+  if (in_.size() >= kReadBytesMax) return kKeysLineBytesMax + kReadBytesMax;
+  return kReadBytesMax;
+}
+
+void Connection::readable(std::error_code error) {
+  if (error) return close();
+  if (finishing_) return;
+  const auto room = in_.room(capacity_wanted());
+  no_room_ = room.empty();
+  if (!no_room_) {
+    const std::size_t bytes = stream_->read(room, error);
+    if (error && would_block(error)) return wait_for_input();
+    if (error) return close();
+    end_seen_ = bytes == 0;
+    in_.filled(bytes);
+    hub_.counters.bytes_read.fetch_add(bytes, std::memory_order_relaxed);
+    last_moved_ = Clock::now();
+  }
+  advance();
+}
+
+void Connection::skip(std::uint64_t bytes) {
+  const auto here = std::min<std::uint64_t>(bytes, in_.size() - parsed_);
+  parsed_ += static_cast<std::size_t>(here);
+  skip_ = bytes - here;
+}
+
+bool Connection::parse() {
+  in_.consume(parsed_);
+  parsed_ = 0;
+  run_.reset();
+  skip(skip_);
+  while (skip_ == 0 && run_.requests.size() < kRequestsPerRun) {
+    const std::string_view bytes = in_.bytes().substr(parsed_);
+    if (bytes.empty() || (bytes.size() < wanted_ && !no_room_)) break;
+    Request request;
+    const Parsed parsed = parse_request(bytes, limits_, request);
+    if (parsed.state == Parsed::State::hopeless) {
+      finishing_ = true;
+      parsed_ = in_.size();
+      break;
+    }
+    wanted_ = parsed.wanted;
+    if (parsed.state == Parsed::State::incomplete) {
+      if (!take_incomplete(request, parsed)) break;
+      continue;
+    }
+    run_.requests.push_back(request);
+    parsed_ += parsed.consumed;
+    skip(parsed.skip);
+  }
+  no_room_ = false;
+  if (run_.requests.empty()) {
+    in_.consume(parsed_);
+    parsed_ = 0;
+    return false;
+  }
+  run_.received = Clock::now();
+  return true;
+}
+
+// True: the command is refused, for want of memory, and was taken off the input.
+bool Connection::take_incomplete(Request& request, const Parsed& parsed) {
+  if (!no_room_ || !run_.requests.empty()) return false;
+  no_room_ = false;
+  if (parsed.wanted == 0) {
+    finishing_ = true;
+    parsed_ = in_.size();
+    return false;
+  }
+  request.verb = Verb::no_memory;
+  request.error = kNoMemory;
+  run_.requests.push_back(request);
+  wanted_ = 0;
+  const std::size_t line = in_.bytes().find('\n', parsed_) + 1 - parsed_;
+  parsed_ += line;
+  skip(parsed.wanted - line);
+  return true;
+}
+
+void Connection::execute() {
+  if (needs_no_cache(run_)) {
+    Executor(hub_, session_, run_).execute(hub_.options.output_bytes_max);
+    return executed();
+  }
+  executing_ = true;
+  hub_.pool->post([self = shared_from_this()] {
+    Executor(self->hub_, self->session_, self->run_).execute(self->hub_.options.output_bytes_max);
+    self->loop_.post([self] {
+      self->executing_ = false;
+      self->executed();
+      self->advance();
+    });
+  });
+}
+
+void Connection::executed() {
+  hub_.counters.add(run_.counts);
+  run_.counts = {};
+  if (run_.close) {
+    finishing_ = true;
+    run_.next = run_.requests.size();
+    parsed_ = in_.size();
+  }
+  if (closed_) return run_.replies.clear();
+  out_.append(std::move(run_.replies));
+  if (!waiting_output_) write();
+}
+
+void Connection::write() {
+  while (!closed_ && !out_.empty()) {
+    std::array<std::span<const std::byte>, kWritePieces> pieces;
+    const std::size_t count = out_.front(pieces);
+    std::error_code error;
+    const std::size_t bytes = stream_->write(std::span(pieces).first(count), error);
+    if (error && !would_block(error)) return close();
+    out_.consume(bytes);
+    hub_.counters.bytes_written.fetch_add(bytes, std::memory_order_relaxed);
+    if (bytes > 0) last_moved_ = Clock::now();
+    if (!error) continue;
+    if (!hold_output()) return close();
+    waiting_output_ = true;
+    stream_->wait_writable([self = shared_from_this()](std::error_code failed) {
+      self->waiting_output_ = false;
+      if (self->closed_) return;
+      if (failed) return self->close();
+      self->write();
+      self->advance();
+    });
+    return;
+  }
+  hub_.budget.give_back(std::exchange(held_, 0));
+}
+
+// A client that takes its time must not hold the cache's memory for reading meanwhile, only its own
+// share of the server's. False: there is none.
+bool Connection::hold_output() {
+  out_.own();
+  const std::uint64_t wanted = out_.bytes();
+  if (wanted > held_) {
+    if (!hub_.budget.take(wanted - held_)) return false;
+  } else {
+    hub_.budget.give_back(held_ - wanted);
+  }
+  held_ = wanted;
+  return true;
+}
+
+}  // namespace rawcache::server

@@ -1,0 +1,194 @@
+#include "server/executor.h"
+
+#include <unistd.h>
+
+#include "base/version.h"
+#include "server/expiry.h"
+#include "server/parser.h"
+
+namespace rawcache::server {
+
+const char* const kServerVersion = "1.6.45-rawcache";
+
+namespace {
+
+bool is_about_the_server(Verb verb) {
+  switch (verb) {
+    case Verb::version:
+    case Verb::verbosity:
+    case Verb::quit:
+    case Verb::ok:
+    case Verb::meta_noop:
+    case Verb::error:
+    case Verb::bad_data:
+    case Verb::shutdown:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+bool needs_no_cache(const Run& run) {
+  for (std::size_t i = run.next; i < run.requests.size(); ++i) {
+    if (!is_about_the_server(run.requests[i].verb)) return false;
+  }
+  return true;
+}
+
+Executor::Executor(Hub& hub, Session& session, Run& run)
+    : hub_(hub), session_(session), run_(run), out_(run.replies), now_(unix_now()) {}
+
+void Executor::execute(std::size_t output_bytes) {
+  const bool must_authenticate = !hub_.options.auth_file.empty();
+  while (!run_.done() && !run_.close && out_.bytes() < output_bytes) {
+    const Request& request = run_.requests[run_.next];
+    if (must_authenticate && !session_.authenticated) {
+      authenticate(request);
+      ++run_.next;
+    } else if (request.verb == Verb::get || request.verb == Verb::gets) {
+      retrieve();
+    } else {
+      execute_one(request);
+      ++run_.next;
+    }
+  }
+  if (dirty_ && hub_.options.acknowledge == Acknowledge::sync) make_durable();
+}
+
+void Executor::execute_one(const Request& request) {
+  switch (request.verb) {
+    case Verb::set:
+      return store(request);
+    case Verb::remove:
+      return remove(request);
+    case Verb::too_large:
+    case Verb::no_memory:
+      return drop_old_value(request);
+    case Verb::flush_all:
+      return flush_all(request);
+    case Verb::stats:
+      return send_stats(request.value);
+    case Verb::version:
+      out_.text("VERSION ");
+      out_.text(kServerVersion);
+      return out_.text("\r\n");
+    case Verb::verbosity:
+    case Verb::ok:
+      return reply(request, "OK\r\n");
+    case Verb::meta_noop:
+      return out_.text("MN\r\n");
+    case Verb::quit:
+      run_.close = true;
+      return;
+    case Verb::shutdown:
+      run_.close = true;
+      if (hub_.shut_down) hub_.shut_down();
+      return;
+    case Verb::bad_data:
+    case Verb::error:
+      return fail(request.error);
+    default:
+      return fail("ERROR");
+  }
+}
+
+// The first command of a connection is a `set` whose value says who it is.
+void Executor::authenticate(const Request& request) {
+  if (request.verb == Verb::quit) {
+    run_.close = true;
+    return;
+  }
+  if (request.verb != Verb::set) return fail("CLIENT_ERROR unauthenticated");
+  ++run_.counts.auth_cmds;
+  if (!hub_.users.knows(request.value)) {
+    ++run_.counts.auth_errors;
+    run_.close = true;
+    return fail("CLIENT_ERROR authentication failure");
+  }
+  session_.authenticated = true;
+  out_.text("STORED\r\n");
+}
+
+void Executor::flush_all(const Request& request) {
+  ++run_.counts.cmd_flush;
+  if (auto cleared = hub_.cache.clear(); !cleared) return fail(cleared.error());
+  reply(request, "OK\r\n");
+}
+
+void Executor::make_durable() {
+  dirty_ = false;
+  if (auto flushed = hub_.cache.flush_writes(); !flushed) {
+    ++run_.counts.errors;
+    out_.fail_acknowledgements("SERVER_ERROR not durable: " + flushed.error().message() + "\r\n");
+  }
+}
+
+void Executor::reply(const Request& request, std::string_view line) {
+  if (!request.quiet) out_.text(line);
+}
+
+void Executor::acknowledge(const Request& request, std::string_view line) {
+  dirty_ = true;
+  if (request.quiet) return;
+  if (hub_.options.acknowledge == Acknowledge::sync) {
+    out_.acknowledgement(line);
+  } else {
+    out_.text(line);
+  }
+}
+
+void Executor::fail(std::string_view line) {
+  ++run_.counts.errors;
+  out_.text(line);
+  out_.text("\r\n");
+}
+
+void Executor::fail(const Error& error) {
+  if (error == Errc::key_empty || error == Errc::key_too_long) return fail(kBadFormat);
+  if (error == Errc::value_too_large) {
+    ++run_.counts.store_too_large;
+    return fail(kTooLarge);
+  }
+  if (error == Errc::out_of_memory || error == Errc::buffer_full) {
+    ++run_.counts.store_no_memory;
+    return fail(kNoMemory);
+  }
+  ++run_.counts.errors;
+  out_.text("SERVER_ERROR ");
+  out_.text(errc_name(error.code()));
+  out_.text("\r\n");
+}
+
+void Executor::stat(std::string_view name, std::uint64_t value) {
+  out_.text("STAT ");
+  out_.text(name);
+  out_.text(" ");
+  out_.number(value);
+  out_.text("\r\n");
+}
+
+void Executor::stat(std::string_view name, std::string_view value) {
+  out_.text("STAT ");
+  out_.text(name);
+  out_.text(" ");
+  out_.text(value);
+  out_.text("\r\n");
+}
+
+void Executor::send_stats(std::string_view) {
+  const ServerStats stats = hub_.stats();
+  stat("pid", static_cast<std::uint64_t>(getpid()));
+  stat("uptime", stats.uptime_s);
+  stat("time", static_cast<std::uint64_t>(now_));
+  stat("version", kServerVersion);
+  stat("curr_connections", stats.connections);
+  stat("cmd_get", stats.cmd_get);
+  stat("cmd_set", stats.cmd_set);
+  stat("get_hits", stats.get_hits);
+  stat("get_misses", stats.get_misses);
+  out_.text("END\r\n");
+}
+
+}  // namespace rawcache::server

@@ -1,0 +1,183 @@
+#include "server/server.h"
+
+#include <algorithm>
+#include <asio/signal_set.hpp>
+#include <atomic>
+#include <csignal>
+#include <thread>
+
+#include "server/asio_loop.h"
+#include "server/hub.h"
+#include "server/listener.h"
+#include "server/log.h"
+#include "server/sd_notify.h"
+
+namespace rawcache::server {
+
+namespace {
+
+constexpr unsigned kWorkersPerCore = 4;
+constexpr unsigned kWorkersMin = 8;
+
+unsigned cores() { return std::max(1u, std::thread::hardware_concurrency()); }
+unsigned loops_of(const ServerOptions& options) {
+  return options.loops != 0 ? options.loops : cores();
+}
+unsigned workers_of(const ServerOptions& options) {
+  return options.workers != 0 ? options.workers : std::max(kWorkersMin, kWorkersPerCore * cores());
+}
+
+}  // namespace
+
+class Server::Impl {
+ public:
+  Impl(RawDiskCache& cache, ServerOptions options)
+      : options_(std::move(options)), hub_(cache, options_, workers_of(options_)) {
+    for (unsigned i = 0; i < loops_of(options_); ++i) {
+      loops_.push_back(std::make_unique<AsioLoop>(hub_));
+    }
+    signals_ = std::make_unique<asio::signal_set>(loops_.front()->context());
+    hub_.shut_down = [this] { stop(); };
+  }
+  ~Impl() {
+    stop();
+    for (auto& loop : loops_) loop->join();
+    hub_.pool.reset();  // what it still does is posted to loops that have ended
+    listeners_.clear();
+    signals_.reset();
+    loops_.clear();
+  }
+
+  Result<void> listen();
+  Result<void> run();
+  void stop();
+
+  ServerStats stats() { return hub_.stats(); }
+  std::vector<std::uint16_t> ports() const {
+    std::vector<std::uint16_t> ports;
+    for (const auto& listener : listeners_) {
+      if (listener->port() != 0) ports.push_back(listener->port());
+    }
+    return ports;
+  }
+
+ private:
+  void welcome(AsioLoop& loop, Socket socket, std::string peer);
+  void wait_for_signals();
+  void reload();
+
+  const ServerOptions options_;
+  Hub hub_;
+  Log log_;
+  Listener::Loops loops_;
+  std::unique_ptr<asio::signal_set> signals_;
+  std::vector<std::unique_ptr<Listener>> listeners_;
+  std::atomic<bool> stopping_{false};
+};
+
+Result<void> Server::Impl::listen() {
+  if (!log_.open(options_.log_file)) {
+    return std::unexpected(Error(Errc::permission_denied, options_.log_file, errno));
+  }
+  if (!options_.auth_file.empty()) {
+    if (auto loaded = hub_.users.load(options_.auth_file); !loaded) return loaded;
+  }
+  const Listener::Welcome welcome = [this](AsioLoop& loop, Socket socket, std::string peer) {
+    this->welcome(loop, std::move(socket), std::move(peer));
+  };
+  for (const std::string& address : options_.listen) {
+    auto listening = Listener::listen_tcp(address, loops_, welcome);
+    if (!listening) return std::unexpected(listening.error());
+    for (auto& listener : *listening) {
+      if (!listener->local() && options_.auth_file.empty() && !options_.insecure_listen) {
+        return std::unexpected(
+            Error(Errc::invalid_options,
+                  address + " can be reached from other machines: that takes --auth-file, or "
+                            "--insecure-listen if they are all to be trusted"));
+      }
+      listeners_.push_back(std::move(listener));
+    }
+  }
+  if (!options_.unix_path.empty()) {
+    auto listening = Listener::listen_unix(options_.unix_path, options_.unix_mode, loops_, welcome);
+    if (!listening) return std::unexpected(listening.error());
+    listeners_.push_back(std::move(*listening));
+  }
+  return {};
+}
+
+void Server::Impl::welcome(AsioLoop& loop, Socket socket, std::string peer) {
+  auto stream = make_stream(std::move(socket), std::move(peer));
+  if (hub_.counters.connections.load(std::memory_order_relaxed) >= options_.connections_max) {
+    hub_.counters.connections_rejected.fetch_add(1, std::memory_order_relaxed);
+    static constexpr std::string_view kTooMany = "ERROR Too many open connections\r\n";
+    const std::span<const std::byte> piece = std::as_bytes(std::span(kTooMany));
+    std::error_code ignored;
+    (void)stream->write({&piece, 1}, ignored);
+    stream->close();
+    return;
+  }
+  hub_.counters.connections_accepted.fetch_add(1, std::memory_order_relaxed);
+  loop.adopt(std::move(stream));
+}
+
+void Server::Impl::wait_for_signals() {
+  signals_->async_wait([this](std::error_code error, int signal) {
+    if (error) return;
+    if (signal != SIGHUP) return stop();
+    reload();
+    wait_for_signals();
+  });
+}
+
+void Server::Impl::reload() {
+  if (!log_.open(options_.log_file)) {
+    log_.say(Log::Level::error, "the log file cannot be opened: " + options_.log_file);
+  }
+  if (options_.auth_file.empty()) return;
+  if (auto loaded = hub_.users.load(options_.auth_file); !loaded) {
+    log_.say(Log::Level::error, "the users stay as they were: " + loaded.error().message());
+  }
+}
+
+Result<void> Server::Impl::run() {
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
+    std::error_code ignored;
+    (void)signals_->add(signal, ignored);
+  }
+  wait_for_signals();
+  for (auto& listener : listeners_) listener->start();
+  for (auto& loop : loops_) loop->start();
+  log_.say(Log::Level::notice, "serving");
+  sd_notify("READY=1");
+  for (auto& loop : loops_) loop->join();
+  log_.say(Log::Level::notice, "stopped; flushing");
+  if (auto flushed = hub_.cache.flush_writes(); !flushed) {
+    log_.say(Log::Level::error, "flush: " + flushed.error().message());
+    return std::unexpected(flushed.error());
+  }
+  return {};
+}
+
+void Server::Impl::stop() {
+  if (stopping_.exchange(true)) return;
+  sd_notify("STOPPING=1");
+  loops_.front()->post([this] {
+    for (auto& listener : listeners_) listener->stop();
+    std::error_code ignored;
+    (void)signals_->cancel(ignored);
+    const auto deadline = std::chrono::steady_clock::now() + options_.stop_timeout;
+    for (auto& loop : loops_) loop->stop(deadline);
+  });
+}
+
+Server::Server(RawDiskCache& cache, ServerOptions options)
+    : impl_(std::make_unique<Impl>(cache, std::move(options))) {}
+Server::~Server() = default;
+Result<void> Server::listen() { return impl_->listen(); }
+Result<void> Server::run() { return impl_->run(); }
+void Server::stop() { impl_->stop(); }
+ServerStats Server::stats() const { return impl_->stats(); }
+std::vector<std::uint16_t> Server::ports() const { return impl_->ports(); }
+
+}  // namespace rawcache::server

@@ -1,0 +1,27 @@
+# The server: a library for the tool and the tests. Only asio_loop, listener and server know asio.
+
+find_path(RAWCACHE_ASIO_INCLUDE_DIR asio.hpp REQUIRED DOC "Where asio lies (libasio-dev)")
+mark_as_advanced(RAWCACHE_ASIO_INCLUDE_DIR)
+
+add_library(rawcache_server STATIC
+    server/asio_loop.cc
+    server/auth.cc
+    server/connection.cc
+    server/executor.cc
+    server/input_buffer.cc
+    server/listener.cc
+    server/log.cc
+    server/meta_parser.cc
+    server/parser.cc
+    server/replies.cc
+    server/retrieve.cc
+    server/sd_notify.cc
+    server/server.cc
+    server/storage.cc
+    server/worker_pool.cc)
+rawcache_compile_options(rawcache_server)
+# No coroutines: g++ 12 destroys some temporaries in them twice, and clang finds them elsewhere.
+target_compile_definitions(rawcache_server PRIVATE ASIO_STANDALONE ASIO_DISABLE_CO_AWAIT)
+target_include_directories(rawcache_server SYSTEM PRIVATE ${RAWCACHE_ASIO_INCLUDE_DIR})
+target_include_directories(rawcache_server PUBLIC ${PROJECT_SOURCE_DIR})
+target_link_libraries(rawcache_server PUBLIC rawcache_internal)
