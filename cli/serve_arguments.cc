@@ -136,6 +136,11 @@ void add_serve_arguments(CLI::App& command, ServeArguments& arguments) {
                   "Replies that wait for one client (1MiB)");
   add_text_option(command, "--idle-timeout", parse_idle_timeout, arguments,
                   "Close connections on which nothing moves for so long (never)", "TIME");
+  command
+      .add_option("--http", server.http,
+                  "Statistics by HTTP at 127.0.0.1:PORT or unix:PATH: a live page, /metrics, "
+                  "/stats.json, /healthz")
+      ->type_name("ADDRESS");
   command.add_option("--log", server.log_file, "Messages go here, not to standard error")
       ->type_name("FILE");
   add_memcached_letters(command, arguments);

@@ -177,7 +177,10 @@ std::vector<StatsGroup> stats_groups(const Stats& stats) {
 void write_latency(JsonWriter& json, const LatencyStats& latency) {
   json.begin_object().field("count", latency.count).field("mean_ns", latency.mean_ns);
   json.field("p50_ns", latency.p50_ns).field("p99_ns", latency.p99_ns);
-  json.field("p999_ns", latency.p999_ns).field("max_ns", latency.max_ns).end_object();
+  json.field("p999_ns", latency.p999_ns).field("max_ns", latency.max_ns);
+  json.name("below").begin_array();
+  for (const std::uint64_t calls : latency.below) json.value(calls);
+  json.end_array().end_object();
 }
 
 void write_fields(JsonWriter& json, const std::vector<StatsGroup>& groups) {

@@ -38,7 +38,7 @@ std::vector<StatsGroup> stats_groups(const Stats& stats);
 /// One field per field into the object that is open.
 void write_fields(JsonWriter& json, const std::vector<StatsGroup>& groups);
 
-/// {"count": ..., "mean_ns": ..., "p50_ns": ...}
+/// {"count": ..., "mean_ns": ..., "p50_ns": ..., "below": [...]}
 void write_latency(JsonWriter& json, const LatencyStats& latency);
 
 }  // namespace rawcache::metrics

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "base/histogram.h"
+#include "base/latency_stats.h"
 #include "server/stats.h"
 
 namespace rawcache::server {
@@ -78,19 +79,8 @@ struct Counters {
     stats.bytes_written = bytes_written.load(std::memory_order_relaxed);
     stats.runs = runs.load(std::memory_order_relaxed);
     stats.requests = requests.load(std::memory_order_relaxed);
-    stats.get_latency = summary_of(get_latency);
-    stats.write_latency = summary_of(write_latency);
-  }
-
- private:
-  static LatencyStats summary_of(const Histogram& histogram) {
-    const Histogram::Summary s = histogram.summary();
-    return {.count = s.count,
-            .mean_ns = s.mean,
-            .p50_ns = s.p50,
-            .p99_ns = s.p99,
-            .p999_ns = s.p999,
-            .max_ns = s.max};
+    stats.get_latency = latency_stats(get_latency);
+    stats.write_latency = latency_stats(write_latency);
   }
 };
 

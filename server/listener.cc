@@ -18,13 +18,6 @@ constexpr int kBacklog = 1024;
 /// After an accept that failed, for want of file descriptors as a rule.
 constexpr std::chrono::milliseconds kAcceptPause{100};
 
-Error error_of(const std::error_code& error, const std::string& what) {
-  Errc code = Errc::io_error;
-  if (error == std::errc::address_in_use) code = Errc::already_open;
-  if (error == std::errc::permission_denied) code = Errc::permission_denied;
-  return {code, what, error.value()};
-}
-
 std::string name_of(const asio::ip::tcp::endpoint& peer) {
   std::error_code ignored;
   return peer.address().to_string(ignored) + ":" + std::to_string(peer.port());
@@ -120,6 +113,31 @@ class ListenerOf final : public Listener {
 
 }  // namespace
 
+Error listen_error(const std::error_code& error, const std::string& what) {
+  Errc code = Errc::io_error;
+  if (error == std::errc::address_in_use) code = Errc::already_open;
+  if (error == std::errc::permission_denied) code = Errc::permission_denied;
+  return {code, what, error.value()};
+}
+
+Result<void> free_unix_path(const std::string& path) {
+  using Unix = asio::local::stream_protocol;
+  struct stat status{};
+  if (path.size() >= sizeof(sockaddr_un::sun_path)) {
+    return std::unexpected(Error(Errc::invalid_options, path + ": too long for a socket"));
+  }
+  if (lstat(path.c_str(), &status) == 0) {
+    if (!S_ISSOCK(status.st_mode)) return std::unexpected(Error(Errc::already_exists, path));
+    asio::io_context context;
+    Unix::socket probe(context);
+    std::error_code refused;
+    (void)probe.connect(Unix::endpoint(path), refused);
+    if (!refused) return std::unexpected(Error(Errc::already_open, path));
+    unlink(path.c_str());
+  }
+  return {};
+}
+
 Result<Address> parse_address(std::string_view text) {
   const std::size_t colon = text.rfind(':');
   Address address;
@@ -154,7 +172,7 @@ Result<std::vector<std::unique_ptr<Listener>>> Listener::listen_tcp(const std::s
     if (!error) error = listener->listen();
     // A machine without IPv6 has addresses of that kind all the same.
     if (error && !listeners.empty()) continue;
-    if (error) return std::unexpected(error_of(error, text));
+    if (error) return std::unexpected(listen_error(error, text));
     listeners.push_back(std::move(listener));
   }
   return listeners;
@@ -163,29 +181,18 @@ Result<std::vector<std::unique_ptr<Listener>>> Listener::listen_tcp(const std::s
 Result<std::unique_ptr<Listener>> Listener::listen_unix(const std::string& path, unsigned mode,
                                                         Loops& loops, Welcome welcome) {
   using Unix = asio::local::stream_protocol;
-  struct stat status{};
-  if (path.size() >= sizeof(sockaddr_un::sun_path)) {
-    return std::unexpected(Error(Errc::invalid_options, path + ": too long for a socket"));
-  }
-  if (lstat(path.c_str(), &status) == 0) {
-    if (!S_ISSOCK(status.st_mode)) return std::unexpected(Error(Errc::already_exists, path));
-    Unix::socket probe(loops.front()->context());
-    std::error_code refused;
-    (void)probe.connect(Unix::endpoint(path), refused);
-    if (!refused) return std::unexpected(Error(Errc::already_open, path));
-    unlink(path.c_str());
-  }
+  if (auto free = free_unix_path(path); !free) return std::unexpected(free.error());
   auto listener = std::make_unique<ListenerOf<Unix>>(loops, std::move(welcome));
   // Nobody else may connect before the mode is set.
   const mode_t before = umask(0777 & ~mode);
   std::error_code error = listener->bind(Unix::endpoint(path));
   umask(before);
-  if (error) return std::unexpected(error_of(error, path));
+  if (error) return std::unexpected(listen_error(error, path));
   listener->own_path(path);
   if (chmod(path.c_str(), mode) != 0) {
     return std::unexpected(Error(Errc::permission_denied, path, errno));
   }
-  if ((error = listener->listen())) return std::unexpected(error_of(error, path));
+  if ((error = listener->listen())) return std::unexpected(listen_error(error, path));
   return std::unique_ptr<Listener>(std::move(listener));
 }
 

@@ -19,6 +19,12 @@ struct Address {
 };
 Result<Address> parse_address(std::string_view text);
 
+/// What went wrong in listening at `what`.
+Error listen_error(const std::error_code& error, const std::string& what);
+/// Removes a socket that nobody listens on any more, so that the path can be bound. Errors:
+/// already_open, already_exists (something else), invalid_options (too long).
+Result<void> free_unix_path(const std::string& path);
+
 class Listener {
  public:
   using Loops = std::vector<std::unique_ptr<AsioLoop>>;

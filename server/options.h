@@ -56,6 +56,10 @@ struct ServerOptions {
   /// What a stopping server waits at most for replies to be taken.
   std::chrono::milliseconds stop_timeout{5000};
 
+  /// "HOST:PORT" or "unix:PATH" for statistics by HTTP. Empty: none. Anybody who can connect may
+  /// read them, so other addresses than the machine's own take insecure_listen.
+  std::string http;
+
   /// Where messages go; empty: standard error. Opened again on SIGHUP.
   std::string log_file;
 };

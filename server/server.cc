@@ -7,9 +7,11 @@
 #include <thread>
 
 #include "server/asio_loop.h"
+#include "server/http_server.h"
 #include "server/hub.h"
 #include "server/listener.h"
 #include "server/log.h"
+#include "server/observer.h"
 #include "server/sd_notify.h"
 
 namespace rawcache::server {
@@ -41,6 +43,7 @@ class Server::Impl {
   }
   ~Impl() {
     stop();
+    http_.reset();
     for (auto& loop : loops_) loop->join();
     hub_.pool.reset();  // what it still does is posted to loops that have ended
     listeners_.clear();
@@ -60,8 +63,10 @@ class Server::Impl {
     }
     return ports;
   }
+  std::uint16_t http_port() const { return http_ ? http_->port() : std::uint16_t{0}; }
 
  private:
+  Result<void> listen_http();
   void welcome(AsioLoop& loop, Socket socket, std::string peer);
   void wait_for_signals();
   void reload();
@@ -73,6 +78,8 @@ class Server::Impl {
   std::unique_ptr<asio::signal_set> signals_;
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::atomic<bool> stopping_{false};
+  std::unique_ptr<Observer> observer_;
+  std::unique_ptr<HttpServer> http_;
 };
 
 Result<void> Server::Impl::listen() {
@@ -103,7 +110,19 @@ Result<void> Server::Impl::listen() {
     if (!listening) return std::unexpected(listening.error());
     listeners_.push_back(std::move(*listening));
   }
-  return {};
+  return options_.http.empty() ? Result<void>() : listen_http();
+}
+
+Result<void> Server::Impl::listen_http() {
+  observer_ = std::make_unique<Observer>(ObservedServer{
+      .cache = [this] { return hub_.cache.stats(); },
+      .segments = [this] { return hub_.cache.segments(); },
+      .server = [this] { return hub_.stats(); },
+      .stopping = [this] { return stopping_.load(); },
+  });
+  http_ = std::make_unique<HttpServer>(
+      [this](std::string_view path) { return observer_->respond(path); });
+  return http_->listen(options_.http, options_.insecure_listen);
 }
 
 void Server::Impl::welcome(AsioLoop& loop, Socket socket, std::string peer) {
@@ -148,6 +167,7 @@ Result<void> Server::Impl::run() {
   wait_for_signals();
   for (auto& listener : listeners_) listener->start();
   for (auto& loop : loops_) loop->start();
+  if (http_) http_->start([this] { observer_->sample(); });
   log_.say(Log::Level::notice, "serving");
   sd_notify("READY=1");
   for (auto& loop : loops_) loop->join();
@@ -179,5 +199,6 @@ Result<void> Server::run() { return impl_->run(); }
 void Server::stop() { impl_->stop(); }
 ServerStats Server::stats() const { return impl_->stats(); }
 std::vector<std::uint16_t> Server::ports() const { return impl_->ports(); }
+std::uint16_t Server::http_port() const { return impl_->http_port(); }
 
 }  // namespace rawcache::server

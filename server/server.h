@@ -33,6 +33,8 @@ class Server {
   ServerStats stats() const;
   /// The TCP ports that it listens on, in the order of ServerOptions::listen.
   std::vector<std::uint16_t> ports() const;
+  /// That of ServerOptions::http; 0: none.
+  std::uint16_t http_port() const;
 
  private:
   class Impl;

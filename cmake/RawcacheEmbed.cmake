@@ -1,0 +1,12 @@
+# rawcache_embed(<header> <namespace> <constant> <file>...): a header with the texts as constants.
+function(rawcache_embed header namespace)
+  set(text "// Made from files of the source tree.\n#pragma once\n\nnamespace ${namespace} {\n\n")
+  while(ARGN)
+    list(POP_FRONT ARGN constant file)
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${file})
+    file(READ ${file} content)
+    string(APPEND text "inline constexpr const char* ${constant} = R\"~~~(${content})~~~\";\n\n")
+  endwhile()
+  string(APPEND text "}  // namespace ${namespace}\n")
+  file(CONFIGURE OUTPUT ${header} CONTENT "@text@" @ONLY)
+endfunction()
