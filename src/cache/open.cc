@@ -185,6 +185,9 @@ Result<void> RawDiskCache::Impl::start() {
   if (auto erased = erase_headers(recovered->cut_off); !erased) return erased;
   recovery_counts_ = recovered->counts;
   recovery_counts_.read_bytes = disk_->counters().read_bytes - disk_counters_at_open_.read_bytes;
+  if (clean) {
+    if (auto noted = note_opened(recovered->checkpoint_generation); !noted) return noted;
+  }
   {
     MutexLock lock(checkpoint_mutex_);
     adopt(std::move(*recovered));
@@ -210,6 +213,18 @@ Result<void> RawDiskCache::Impl::erase_headers(const std::vector<std::uint64_t>&
   for (const std::uint64_t offset : offsets) {
     if (auto erased = disk_->write(offset, zeros); !erased) return erased;
   }
+  return {};
+}
+
+// A power cut may lose the first block of a new segment and keep later ones. Recovery does not see
+// them, and without this note would take the cache for as clean as before: the next life would use
+// their generation and batch sequences again, and might continue them.
+Result<void> RawDiskCache::Impl::note_opened(std::uint64_t checkpoint_generation) {
+  Superblock opened = written_.superblock;
+  opened.opened_checkpoint = checkpoint_generation;
+  auto written = replace_superblock(*disk_, written_, opened);
+  if (!written) return std::unexpected(written.error());
+  written_ = *written;
   return {};
 }
 

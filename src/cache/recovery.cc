@@ -78,7 +78,7 @@ bool Recovery::from_checkpoint(int area, bool must_be_contiguous) {
   out_.time_high = std::max(header.time_high, superblock_.time_high);
   std::ranges::copy(header.open_segment, checkpoint_open_.begin());
   std::ranges::copy(header.previous_segment, checkpoint_previous_.begin());
-  out_.clean = header.closed == 1;
+  out_.clean = header.closed == 1 && header.generation != superblock_.opened_checkpoint;
   // The batch that was open at the barrier was durable too before the checkpoint became valid.
   stated_durable_ = header.next_batch == 0 ? 0 : header.next_batch - 1;
 

@@ -55,7 +55,10 @@ struct Superblock {
   std::uint64_t dead_below_batch;     ///< batches below this sequence are gone (clear)
   std::uint64_t dead_below_sequence;  ///< the first entry sequence after the last clear
   std::uint64_t time_high;            ///< highest time known when written, Unix seconds
-  std::uint64_t reserved[46];
+  /// The checkpoint of an orderly close after which the cache has been opened since, or 0. What was
+  /// written then may have left traces that recovery does not see, so it skips their numbers.
+  std::uint64_t opened_checkpoint;
+  std::uint64_t reserved[45];
   std::uint64_t checksum;
 
   /// End of the last segment: what is used of the device.
