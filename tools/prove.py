@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Runs every kind of proof for a share of the given time and sums up: prove.py [--minutes N].
+"""Runs every kind of proof for a share of the given time and sums up: prove.py [--minutes N | --ci].
 
 Programs of tests print one line of JSON per figure (tests/support/proof.h); fuzz targets print libFuzzer's
 statistics. `./x prove` builds what is run here. Two programs run at a time. The last line is
 `N passed, M failed`; a violation, a crash or a program that is missing is a failure.
-`--self-test` checks the summing up.
+`--ci` runs the same seeds every time, as many as the share of `./x test` wants: what has passed once fails
+only when the code has changed. Fresh seeds are for `--minutes`. `--self-test` checks the summing up.
 """
 
 import argparse
@@ -25,17 +26,22 @@ FUZZ = ROOT / "build/fuzz/fuzz"
 WORKERS = 2
 FUZZ_FLAGS = ["-len_control=0", "-rss_limit_mb=2048", "-timeout=30", "-close_fd_mask=3", "-print_final_stats=1"]
 
-# (name, program, arguments, weight); weight 0: runs once, however long it takes.
+# (name, program, filter of its tests, weight, seeds with --ci); weight 0: runs once, however long it takes;
+# seeds 0: as many as the test has by itself.
 PROOFS = [
-    ("power cuts of processes", "power_cut_test", [], 2),
-    ("crash states", "crash_test", ["--gtest_filter=Crash.*"], 5),
-    ("short sequences, every crash", "exhaustive_test", [], 2),
-    ("random runs", "model_test", [], 1),
-    ("kills", "kill_test", [], 1),
-    ("fault sweeps", "crash_test", ["--gtest_filter=*FaultSweep*"], 0),
+    ("power cuts of processes", "power_cut_test", "*", 2, 4),
+    ("crash states", "crash_test", "Crash.AfterAPowerCut*", 4, 5000),
+    ("crashes in format, rot", "crash_test", "Crash.*-*AfterAPowerCut*", 1, 200),
+    ("every crash, short runs", "exhaustive_test", "*SequenceOfAFewCalls*", 1, 0),
+    ("every crash, longer runs", "exhaustive_test", "*LongerSequences*", 1, 600),
+    ("random runs", "model_test", "*", 1, 400),
+    ("kills", "kill_test", "*", 1, 10),
+    ("fault sweeps", "crash_test", "*FaultSweep*", 0, 0),
 ]
-FUZZ_TARGETS = [("codecs", 3, 4096), ("image", 2, 512), ("operations", 3, 1024), ("configuration", 1, 256),
-                ("command_line", 1, 256)]
+# (name, weight, length of inputs, executions with --ci)
+FUZZ_TARGETS = [("codecs", 3, 4096, 970_000), ("image", 2, 512, 3_000), ("operations", 3, 1024, 1_000),
+                ("configuration", 1, 256, 10_000), ("command_line", 1, 256, 20_000)]
+CI_FIRST_SEED = 1_000_001  # others than those of the tests by themselves
 # Folders and files whose branches are counted.
 COVERED = {
     "batch": "src/batch/",
@@ -105,20 +111,23 @@ def tests_in(program, arguments):
     return max(1, sum(line.startswith("  ") for line in text.splitlines()))
 
 
-def run_test(name, program, arguments, seconds, first_seed):
+def run_test(name, program, tests, seconds, first_seed, seeds):
+    """For so many seconds, or so many seeds, or, if both are 0, as the tests have it."""
     program = str(TESTS / program)
+    arguments = [f"--gtest_filter={tests}"]
     command = [program, *arguments, "--json"]
     if seconds:
         command += [f"--seconds={seconds / tests_in(program, arguments):.1f}", f"--first-seed={first_seed}"]
+    elif seeds:
+        command += [f"--seeds={seeds}", f"--first-seed={first_seed}"]
     return run_command(name, seconds, command, read_json)
 
 
-def run_fuzz(name, seconds, length, seed, artifacts):
+def run_fuzz(name, limit, length, seed, artifacts):
     with tempfile.TemporaryDirectory() as corpus:
-        command = [str(FUZZ / f"fuzz_{name}"), f"-max_total_time={max(1, round(seconds))}", f"-seed={seed % 2**32}",
-                   f"-max_len={length}", f"-artifact_prefix={artifacts}/{name}-", *FUZZ_FLAGS, corpus,
-                   str(ROOT / "fuzz/corpus" / name)]
-        return run_command(f"fuzz {name}", seconds, command, read_fuzz)
+        command = [str(FUZZ / f"fuzz_{name}"), limit, f"-seed={seed % 2**32}", f"-max_len={length}",
+                   f"-artifact_prefix={artifacts}/{name}-", *FUZZ_FLAGS, corpus, str(ROOT / "fuzz/corpus" / name)]
+        return run_command(f"fuzz {name}", 0, command, read_fuzz)
 
 
 def merge_branches(files, areas):
@@ -177,7 +186,8 @@ def print_table(outcomes, first_seed, covered):
             totals[kind] = totals.get(kind, 0) + count
         if outcome.skipped:
             print(f"{'':<28}{outcome.skipped} tests skipped here")
-    print(f"\nFirst seed {first_seed}. In all:")
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+    print(f"\nFirst seed {first_seed}, commit {commit.stdout.strip() or 'unknown'}. In all:")
     for kind, count in sorted(totals.items()):
         print(f"  {kind:<22}{count:>14,}")
     for area, taken, branches in covered or []:
@@ -190,16 +200,18 @@ def print_table(outcomes, first_seed, covered):
 
 
 def prove(minutes, first_seed, with_coverage):
+    """For so many minutes; 0: as many seeds and executions as --ci has."""
     artifacts = ROOT / "build/prove"
     artifacts.mkdir(parents=True, exist_ok=True)
     covered = coverage() if with_coverage else None
-    weights = sum(weight for *_, weight in PROOFS) + sum(weight for _, weight, _ in FUZZ_TARGETS)
+    weights = sum(weight for *_, weight, _ in PROOFS) + sum(weight for _, weight, *_ in FUZZ_TARGETS)
     unit = minutes * 60 * WORKERS / weights
     with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
-        jobs = [pool.submit(run_test, name, program, arguments, weight * unit, first_seed)
-                for name, program, arguments, weight in PROOFS]
-        jobs += [pool.submit(run_fuzz, name, weight * unit, length, first_seed, artifacts)
-                 for name, weight, length in FUZZ_TARGETS]
+        jobs = [pool.submit(run_test, name, program, tests, weight * unit, first_seed, 0 if minutes else seeds)
+                for name, program, tests, weight, seeds in PROOFS]
+        jobs += [pool.submit(run_fuzz, name, f"-max_total_time={max(1, round(weight * unit))}" if minutes
+                             else f"-runs={runs}", length, first_seed, artifacts)
+                 for name, weight, length, runs in FUZZ_TARGETS]
         outcomes = [job.result() for job in jobs]
     return print_table(outcomes, first_seed, covered)
 
@@ -223,12 +235,15 @@ def self_test():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=10, help="for all of it, builds and coverage apart")
+    parser.add_argument("--ci", action="store_true", help="fixed seeds and counts, no coverage")
     parser.add_argument("--first-seed", type=int, default=int(time.time()), help="today's by default")
     parser.add_argument("--no-coverage", action="store_true")
     parser.add_argument("--self-test", action="store_true")
     arguments = parser.parse_args()
     if arguments.self_test:
         return self_test()
+    if arguments.ci:
+        return prove(0, CI_FIRST_SEED, False)
     return prove(arguments.minutes, arguments.first_seed, not arguments.no_coverage)
 
 
