@@ -1,0 +1,124 @@
+// rawcache on one file, through its public interface.
+#include <algorithm>
+#include <bit>
+#include <optional>
+
+#include "bench/engine.h"
+#include "rawcache/raw_disk_cache.h"
+
+namespace rawcache::bench {
+
+namespace {
+
+/// What an entry takes of the log beside key and value, at most: header, footer, alignment.
+constexpr std::uint64_t kEntryOverheadBytes = 100;
+constexpr std::uint64_t kSegmentBytesMin = 2_MiB, kSegmentBytesMax = 16_MiB;
+constexpr std::uint64_t kSegments = 64;  ///< at least, where they are not the smallest
+/// Room for half as much again as is loaded, which is what the peers take of the disk or less.
+constexpr double kRoom = 1.5;
+constexpr std::uint64_t kSegmentsSpare = 8;
+
+struct Variant {
+  EvictionPolicyKind eviction = EvictionPolicyKind::fifo;
+  BatchMode batch_mode = BatchMode::fixed;
+};
+
+class RawcacheEngine final : public Engine {
+ public:
+  explicit RawcacheEngine(Variant variant) : variant_(variant) {}
+
+  void open(const Settings& settings) override {
+    const std::string path = settings.folder + "/cache.img";
+    Options options;
+    options.format = format_of(settings);
+    options.create_if_missing = true;
+    options.eviction = variant_.eviction;
+    options.batch_mode = variant_.batch_mode;
+    options.max_operations = UINT32_MAX;
+    options.write_buffer_bytes = settings.write_buffer_bytes;
+    options.read_buffer_bytes = settings.cache_bytes;
+    auto opened = RawDiskCache::open(path, options);
+    if (!opened) fail("rawcache: open", opened.error().message());
+    cache_.emplace(std::move(*opened));
+    if (settings.fresh) check(cache_->clear(), "clear");
+  }
+
+  void close() override { check(cache_->close(), "close"); }
+
+  void put_batch(std::span<const Entry> entries) override {
+    for (const Entry& entry : entries) {
+      check(cache_->store_buffered(entry.key, entry.value), "store_buffered");
+    }
+  }
+
+  void put_durable(const Entry& entry) override {
+    check(cache_->store(entry.key, entry.value), "store");
+  }
+
+  void flush() override { check(cache_->flush_writes(), "flush_writes"); }
+
+  void get(const Key& key, Sink& sink) override { take(key, cache_->lookup(key.view()), sink); }
+
+  void get_batch(std::span<const Key> keys, Sink& sink) override {
+    std::vector<std::string_view> views;
+    views.reserve(keys.size());
+    for (const Key& key : keys) views.push_back(key.view());
+    const auto results = cache_->lookup_batch(views);
+    for (std::size_t i = 0; i < keys.size(); ++i) take(keys[i], results[i], sink);
+  }
+
+  bool full() override {
+    const Stats stats = cache_->stats();
+    return stats.evicted > 0 || stats.segments_free <= 4;
+  }
+
+ private:
+  static FormatOptions format_of(const Settings& settings) {
+    const std::uint64_t entry_bytes = settings.value_bytes + Key::kBytes + kEntryOverheadBytes;
+    const auto log_bytes = static_cast<std::uint64_t>(
+        kRoom * static_cast<double>(settings.entries) * static_cast<double>(entry_bytes));
+    FormatOptions format;
+    format.segment_bytes =
+        std::clamp(std::bit_floor(log_bytes / kSegments), kSegmentBytesMin, kSegmentBytesMax);
+    format.expected_entries = settings.entries * 2;
+    // Checkpoints: twice 16 bytes per entry, with room.
+    format.capacity =
+        log_bytes + format.expected_entries * 64 + kSegmentsSpare * format.segment_bytes;
+    format.capacity -= format.capacity % 1_MiB;
+    return format;
+  }
+
+  template <typename T>
+  static void check(const Result<T>& result, const char* what) {
+    if (!result) fail(std::string("rawcache: ") + what, result.error().message());
+  }
+
+  static void take(const Key& key, const Result<Value>& value, Sink& sink) {
+    if (value) {
+      sink.take(key, value->view());
+    } else if (value.error().code() != Errc::not_found) {
+      fail("rawcache: lookup", value.error().message());
+    }
+  }
+
+  Variant variant_;
+  std::optional<RawDiskCache> cache_;
+};
+
+EngineKind kind(const char* name, const char* description, Variant variant) {
+  return {.name = name,
+          .description = std::string("flushes of 4 MiB, ") + description,
+          .role = EngineKind::Role::subject,
+          .make = [variant] { return std::make_unique<RawcacheEngine>(variant); }};
+}
+
+}  // namespace
+
+void add_rawcache(std::vector<EngineKind>& kinds) {
+  kinds.push_back(kind("rawcache", "evicts the oldest", {}));
+  kinds.push_back(kind("rawcache-rc", "evicts by rc", {.eviction = EvictionPolicyKind::rc}));
+  kinds.push_back(kind("rawcache-adaptive", "evicts the oldest, batches sized by what they cost",
+                       {.batch_mode = BatchMode::adaptive}));
+}
+
+}  // namespace rawcache::bench
