@@ -135,6 +135,17 @@ StatsGroup kept(const Stats& s) {
         "Bytes appended per byte of entries stored", s.logical_write_amplification()}}};
 }
 
+StatsGroup memory(const Stats& s) {
+  return {
+      "Memory tier",
+      false,
+      {{"memory_bytes_max", gauge, bytes, "Memory for hot values", s.memory_bytes_max},
+       {"memory_bytes", gauge, bytes, "Of it in use", s.memory_bytes},
+       {"memory_entries", gauge, count, "Entries held in it", s.memory_entries},
+       {"memory_hits", counter, count, "Hits that it answered", s.memory_hits},
+       {"memory_evicted", counter, count, "Entries that left it for others", s.memory_evicted}}};
+}
+
 StatsGroup byte_counts(const Stats& s) {
   return {"Bytes",
           false,
@@ -170,8 +181,9 @@ StatsGroup latencies(const Stats& s) {
 }  // namespace
 
 std::vector<StatsGroup> stats_groups(const Stats& stats) {
-  return {content(stats),    write_buffer(stats), recovery(stats),    calls(stats),
-          departures(stats), kept(stats),         byte_counts(stats), latencies(stats)};
+  return {content(stats), write_buffer(stats), recovery(stats),
+          calls(stats),   departures(stats),   kept(stats),
+          memory(stats),  byte_counts(stats),  latencies(stats)};
 }
 
 void write_latency(JsonWriter& json, const LatencyStats& latency) {

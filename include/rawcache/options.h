@@ -96,6 +96,12 @@ struct Options {
   /// Reads closer together than this are merged into one, bytes (at most 64 KiB).
   std::uint32_t read_gap_bytes = 16384;
 
+  /// Memory for values that are asked for again and again, bytes; from 64 KiB, 0: none. Values are
+  /// copied into it when they are read from the device and handed out as leases on it; it is never
+  /// exceeded, also not while such leases are held. Of two equally popular values the one that came
+  /// later leaves first (S3-FIFO). A value that takes more than an eighth of it is not held.
+  std::uint64_t memory_bytes = 0;
+
   EvictionPolicyKind eviction = EvictionPolicyKind::rc;
   /// rc: bytes appended to the log, copies included, per byte stored, at most; from 1 (no copies)
   /// to 4.

@@ -2,6 +2,7 @@
 //
 //   store.cc        place -> encode -> publish, and the flushes that end it
 //   lookup.cc       locate -> read -> verify -> touch
+//   memory_lookup.cc  the same from the memory tier
 //   reclaim.cc      freeing segments: what is kept, copied and dropped
 //   maintenance.cc  spare segments, checkpoint, clear
 //   open.cc         open, recover, close
@@ -28,6 +29,7 @@
 #include "cache/ghost.h"
 #include "cache/index.h"
 #include "cache/log_writer.h"
+#include "cache/memory_tier.h"
 #include "cache/recovery.h"
 #include "cache/segment_log.h"
 #include "cache/superblock_io.h"
@@ -92,8 +94,10 @@ class RawDiskCache::Impl {
   // store.cc
   Result<void> check(const WriteCall& call) const;
   std::uint32_t expiry(std::chrono::seconds ttl, std::int64_t now) const;
-  Result<void> append(EntryFields& entry, DirectWrite* direct);
-  Result<LogWriter::Obstacle> try_append(EntryFields& entry, DirectWrite* direct);
+  /// Says where the entry lies now.
+  Result<EntryPlace> append(EntryFields& entry, DirectWrite* direct);
+  Result<LogWriter::Obstacle> try_append(EntryFields& entry, DirectWrite* direct,
+                                         EntryPlace& place);
   Result<void> publish(const EntryFields& entry, Location location, DirectWrite* direct)
       REQUIRES(log_mutex_);
   Result<void> make_buffer_room();
@@ -143,6 +147,17 @@ class RawDiskCache::Impl {
   std::optional<Result<Value>> verify(std::string_view key, const Located& located,
                                       const ReadAnswer& read, std::int64_t now);
   Result<Value> make_value(const EntryView& entry, const ReadAnswer& read);
+  /// `hits`: those that the index is known to have counted already.
+  void note_hit(std::uint64_t key_hash, Location location, unsigned hits);
+
+  // memory_lookup.cc
+  EntryPlace place_of(Location location) const;
+  /// The key's value, if the memory tier holds it.
+  std::optional<Value> find_in_memory(std::string_view key, std::uint64_t key_hash);
+  /// The same for a whole call of lookup; counts it only if the value was found.
+  std::optional<Value> lookup_in_memory(std::string_view key);
+  std::optional<Value> keep_in_memory(const EntryView& entry, const Located& located);
+  void tell_memory(const WriteCall& call, const EntryFields& entry, EntryPlace place);
   Result<Value> find_value(std::string_view key, std::int64_t now);
   void count_lookup(const Result<Value>& result);
   Result<bool> visit_slots(std::uint32_t page, const std::vector<std::uint64_t>& slots,
@@ -211,6 +226,7 @@ class RawDiskCache::Impl {
   const std::uint64_t spare_segments_;
   std::unique_ptr<BatchIOManager> io_;
   std::unique_ptr<Index> index_;
+  std::unique_ptr<MemoryTier> memory_;  ///< null without memory_bytes
   std::unique_ptr<EvictionPolicy> policy_;
   std::unique_ptr<std::atomic<std::uint64_t>[]> last_hits_;  ///< by segment, bytes appended by then
   const double tokens_per_byte_;

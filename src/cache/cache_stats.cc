@@ -47,6 +47,15 @@ void RawDiskCache::Impl::add_content(Stats& s) const {
   s.eviction_distance_bytes =
       distance > not_counted ? (distance - not_counted) * s.segment_bytes : 0;
 
+  if (memory_) {
+    const MemoryTier::Counts memory = memory_->counts();
+    s.memory_bytes_max = options_.memory_bytes;
+    s.memory_bytes = memory.bytes;
+    s.memory_entries = memory.entries;
+    s.memory_hits = memory.hits;
+    s.memory_evicted = memory.evicted;
+  }
+
   const BatchIOCounts io = io_ ? io_->counts() : io_at_close_;
   s.pending_writes = io.pending_operations;
   s.in_flight_writes = io.in_flight_operations;

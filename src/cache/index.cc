@@ -17,7 +17,7 @@ namespace {
 
 constexpr unsigned kSizeClassBits = 8;
 constexpr unsigned kHitBits = 2;
-constexpr std::uint64_t kHitsMax = (1u << kHitBits) - 1;
+static_assert(Index::kHitsMax == (1u << kHitBits) - 1);
 constexpr unsigned kTagBitsMax = 32;
 
 /// The checkpoint has room for entries_max; callers look at full() before they add, several at a
@@ -56,7 +56,7 @@ Location SlotLayout::location(std::uint64_t slot) const {
 }
 
 unsigned SlotLayout::hits(std::uint64_t slot, unsigned location_bits) {
-  return static_cast<unsigned>(slot >> (location_bits + kSizeClassBits) & kHitsMax);
+  return static_cast<unsigned>(slot >> (location_bits + kSizeClassBits) & Index::kHitsMax);
 }
 
 Index::Index(const Superblock& superblock)
@@ -233,6 +233,14 @@ std::optional<Location> Index::find(std::uint64_t hash) const {
   const std::uint64_t* slot = find_slot(pages_[number], tag_of(hash));
   if (slot == nullptr) return std::nullopt;
   return layout_.location(*slot);
+}
+
+std::optional<Index::Found> Index::find_with_hits(std::uint64_t hash) const {
+  const std::uint32_t number = page_of(hash);
+  MutexLock lock(mutex_of(number));
+  const std::uint64_t* slot = find_slot(pages_[number], tag_of(hash));
+  if (slot == nullptr) return std::nullopt;
+  return Found{layout_.location(*slot), SlotLayout::hits(*slot, layout_.location_bits)};
 }
 
 void Index::prefetch(std::uint64_t hash) const {

@@ -48,6 +48,11 @@ class Index {
   ~Index();
 
   std::optional<Location> find(std::uint64_t hash) const;
+  struct Found {
+    Location location;
+    unsigned hits = 0;
+  };
+  std::optional<Found> find_with_hits(std::uint64_t hash) const;
   /// Its hits, if the slot points at `offset`.
   std::optional<unsigned> hits_at(std::uint64_t hash, std::uint64_t offset) const;
   /// Fetches the page's memory ahead of a find.
@@ -62,7 +67,8 @@ class Index {
   std::optional<Location> erase(std::uint64_t hash);
   /// Empties the slot only if it points at `offset`.
   bool erase_if_at(std::uint64_t hash, std::uint64_t offset);
-  /// Counts a hit (at most 3 are kept) if the slot still points at `offset`.
+  static constexpr std::uint64_t kHitsMax = 3;
+  /// Counts a hit (at most kHitsMax are kept) if the slot still points at `offset`.
   void touch(std::uint64_t hash, std::uint64_t offset);
   /// Takes away up to this many hits if the slot points at `offset`.
   void fade(std::uint64_t hash, std::uint64_t offset, unsigned hits);

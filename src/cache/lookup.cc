@@ -67,13 +67,23 @@ std::optional<Result<Value>> RawDiskCache::Impl::verify(std::string_view key,
     index_->erase_if_at(located.key_hash, located.location.offset);
     return std::unexpected(Errc::not_found);
   }
-  const std::uint32_t segment = log_->segment_of(located.location.offset);
-  const std::uint64_t appended = appended_.load(std::memory_order_relaxed);
-  last_hits_[segment].store(appended, std::memory_order_relaxed);
-  if (!log_->is_young(segment, appended)) {
-    index_->touch(located.key_hash, located.location.offset);
+  note_hit(located.key_hash, located.location, 0);
+  if (memory_) {
+    if (auto kept = keep_in_memory(*entry, located)) return std::move(*kept);
   }
   return make_value(*entry, read);
+}
+
+void RawDiskCache::Impl::note_hit(std::uint64_t key_hash, Location location, unsigned hits) {
+  const std::uint32_t segment = log_->segment_of(location.offset);
+  const std::uint64_t appended = appended_.load(std::memory_order_relaxed);
+  // Not written without need: other threads read here.
+  if (last_hits_[segment].load(std::memory_order_relaxed) != appended) {
+    last_hits_[segment].store(appended, std::memory_order_relaxed);
+  }
+  if (hits < Index::kHitsMax && !log_->is_young(segment, appended)) {
+    index_->touch(key_hash, location.offset);
+  }
 }
 
 Result<Value> RawDiskCache::Impl::make_value(const EntryView& entry, const ReadAnswer& read) {
@@ -101,6 +111,9 @@ Result<void> RawDiskCache::Impl::check_key(std::string_view key) const {
 Result<Value> RawDiskCache::Impl::find_value(std::string_view key, std::int64_t now) {
   if (auto checked = check_key(key); !checked) return std::unexpected(checked.error());
   const std::uint64_t key_hash = hash_key(key, superblock_.id);
+  if (memory_) {
+    if (auto held = find_in_memory(key, key_hash)) return std::move(*held);
+  }
   for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
     const auto located = locate(key_hash);
     if (!located) return std::unexpected(Errc::not_found);
@@ -121,6 +134,9 @@ void RawDiskCache::Impl::count_lookup(const Result<Value>& result) {
 }
 
 Result<Value> RawDiskCache::Impl::lookup(std::string_view key) {
+  if (memory_) {
+    if (auto held = lookup_in_memory(key)) return std::move(*held);
+  }
   LatencyTimer timer(counters_.lookup_latency);
   counters_.lookups.add();
   auto result = find_value(key, now());
@@ -162,6 +178,12 @@ std::vector<Result<Value>> RawDiskCache::Impl::lookup_batch(
   located.reserve(keys.size());
   for (std::uint32_t i = 0; i < keys.size(); ++i) {
     if (!valid[i]) continue;
+    if (memory_) {
+      if (auto held = find_in_memory(keys[i], hashes[i])) {
+        results[i] = std::move(*held);
+        continue;
+      }
+    }
     if (auto at = locate(hashes[i])) {
       extents.push_back(at->extent);
       located.push_back(*at);

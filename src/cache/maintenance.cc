@@ -270,6 +270,7 @@ Result<void> RawDiskCache::Impl::clear() {
   log_->clear();
   index_->clear();
   if (ghost_) ghost_->clear();
+  if (memory_) memory_->clear();
   // The other copy too, so that the clear outlives the rot of one. It is durable without.
   if (auto both = replace_superblock(*disk_, written_, cleared)) written_ = *both;
   return {};

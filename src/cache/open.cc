@@ -17,6 +17,8 @@ constexpr std::uint64_t kAdaptiveMemoryMax = std::uint64_t{4} << 30;
 constexpr std::chrono::milliseconds kFlushIntervalMax = std::chrono::hours(24);
 /// Copying that has been saved up is at most this share of the capacity.
 constexpr std::uint64_t kTokensShare = 2;
+constexpr std::uint64_t kMemoryBytesMin = std::uint64_t{64} << 10;
+constexpr std::uint64_t kMemoryBytesMax = std::uint64_t{1} << 40;
 constexpr double kWaCapMax = 4;
 /// Evicted entries are remembered until this share of the capacity has been evicted since.
 constexpr std::uint64_t kGhostPercent = 90;
@@ -46,6 +48,10 @@ Result<void> validate(const Options& options) {
   }
   if (!(options.wa_cap >= 1 && options.wa_cap <= kWaCapMax)) {
     return std::unexpected(invalid_option("wa_cap must be from 1 to 4"));
+  }
+  if (options.memory_bytes != 0 &&
+      (options.memory_bytes < kMemoryBytesMin || options.memory_bytes > kMemoryBytesMax)) {
+    return std::unexpected(invalid_option("memory_bytes must be 0 or from 64 KiB to 1 TiB"));
   }
   if (options.default_ttl.count() < 0)
     return std::unexpected(invalid_option("default_ttl is negative"));
@@ -170,6 +176,10 @@ Result<void> RawDiskCache::Impl::start() {
   if (policy_->remembers()) {
     const std::uint64_t bytes = superblock_.segments * superblock_.segment_bytes;
     ghost_ = std::make_unique<Ghost>(superblock_.entries_max, bytes / 100 * kGhostPercent);
+  }
+  if (options_.memory_bytes != 0) {
+    memory_ = MemoryTier::create(options_.memory_bytes);
+    if (!memory_) return std::unexpected(Error(Errc::out_of_memory, "memory_bytes"));
   }
   writer_ = std::make_unique<LogWriter>(superblock_, *io_, *index_, *log_);
 

@@ -218,6 +218,10 @@ Result<bool> RawDiskCache::Impl::copy_entry(const EntryView& entry, const Surviv
       if (appended.obstacle == LogWriter::Obstacle::none) {
         const unsigned hits = label == Stream::small ? 0 : survivor.hits - 1;
         index_->replace(survivor.key_hash, survivor.location, appended.location, hits);
+        if (memory_) {
+          memory_->moved(survivor.key_hash, place_of(survivor.location),
+                         place_of(appended.location));
+        }
         const std::uint64_t bytes = size_class_bytes(appended.location.size_class);
         tokens_ -= std::min(tokens_, bytes);
         appended_.store(log_->appended_bytes(), std::memory_order_relaxed);

@@ -110,7 +110,9 @@ Result<void> RawDiskCache::Impl::write(const WriteCall& call) {
       return room;
     }
   }
-  if (auto appended = append(entry, call.durable ? &direct : nullptr); !appended) return appended;
+  const auto place = append(entry, call.durable ? &direct : nullptr);
+  if (!place) return std::unexpected(place.error());
+  if (memory_) tell_memory(call, entry, *place);
   counters_.user_bytes_stored.add(call.key.size() + call.value.size());
 
   Result<void> result;
@@ -135,18 +137,19 @@ Result<void> RawDiskCache::Impl::write(const WriteCall& call) {
   return result;
 }
 
-Result<void> RawDiskCache::Impl::append(EntryFields& entry, DirectWrite* direct) {
+Result<EntryPlace> RawDiskCache::Impl::append(EntryFields& entry, DirectWrite* direct) {
   int dry_flushes = 0;
+  EntryPlace place;
   for (;;) {
     if (entry.kind == EntryKind::value && index_->full()) {
-      if (auto room = make_index_room(); !room) return room;
+      if (auto room = make_index_room(); !room) return std::unexpected(room.error());
     }
-    const auto obstacle = try_append(entry, direct);
+    const auto obstacle = try_append(entry, direct, place);
     if (!obstacle) return std::unexpected(obstacle.error());
     Result<void> removed;
     switch (*obstacle) {
       case LogWriter::Obstacle::none:
-        return {};
+        return place;
       case LogWriter::Obstacle::buffer:
         // An empty buffer takes an entry of any size, if there is memory.
         if (io_->counts().pending_bytes == 0 && ++dry_flushes > kDryFlushesMax) {
@@ -158,12 +161,12 @@ Result<void> RawDiskCache::Impl::append(EntryFields& entry, DirectWrite* direct)
         removed = make_segment_usable(1);
         break;
     }
-    if (!removed) return removed;
+    if (!removed) return std::unexpected(removed.error());
   }
 }
 
-Result<LogWriter::Obstacle> RawDiskCache::Impl::try_append(EntryFields& entry,
-                                                           DirectWrite* direct) {
+Result<LogWriter::Obstacle> RawDiskCache::Impl::try_append(EntryFields& entry, DirectWrite* direct,
+                                                           EntryPlace& place) {
   MutexLock lock(log_mutex_);
   const auto appended = writer_->append(entry, replay_from_.load(std::memory_order_relaxed));
   if (appended.obstacle != LogWriter::Obstacle::none) return appended.obstacle;
@@ -180,6 +183,7 @@ Result<LogWriter::Obstacle> RawDiskCache::Impl::try_append(EntryFields& entry,
     return std::unexpected(published.error());
   }
   note_buffered();
+  place = place_of(appended.location);
   return LogWriter::Obstacle::none;
 }
 

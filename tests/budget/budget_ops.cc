@@ -43,7 +43,8 @@ void measure(const char* path, std::size_t calls, std::size_t operations_per_cal
 /// A cache and the keys and value that it is used with.
 class Bench {
  public:
-  Bench(std::size_t value_bytes, std::uint64_t buffer_bytes) : value_(value_bytes, 'v') {
+  Bench(std::size_t value_bytes, std::uint64_t buffer_bytes, std::uint64_t memory_bytes = 0)
+      : value_(value_bytes, 'v') {
     auto disk = make_memory_disk(kDiskBytes);
     if (auto made = RawDiskCache::format(*disk, {.expected_entries = 100'000}); !made) {
       stop("format", made.error());
@@ -52,6 +53,7 @@ class Bench {
     options.max_operations = 1u << 30;
     options.max_buffer_bytes = buffer_bytes;
     options.maintenance_thread = false;
+    options.memory_bytes = memory_bytes;
     auto opened = RawDiskCache::open(std::move(disk), options);
     if (!opened) stop("open", opened.error());
     cache_ = std::make_unique<RawDiskCache>(std::move(*opened));
@@ -144,6 +146,16 @@ void lookups() {
   }
 }
 
+void lookups_in_memory() {
+  Bench bench(100, kUsual, kHoldsAll);
+  bench.store_all();
+  bench.flush();
+  for (std::size_t i = 0; i < kWarmUp + kOperations; ++i) bench.lookup(i);
+  measure("lookup_memory_100", kOperations, 1, [&](std::size_t i) { bench.lookup(i); });
+  measure("lookup_batch_memory_100", kOperations / kBatchKeys, kBatchKeys,
+          [&](std::size_t i) { bench.lookup_batch(i); });
+}
+
 void index_probes() {
   const auto superblock = lay_out({.expected_entries = 100'000}, kDiskBytes, 512);
   if (!superblock) stop("lay_out", superblock.error());
@@ -167,5 +179,6 @@ void index_probes() {
 int main() {
   rawcache::stores();
   rawcache::lookups();
+  rawcache::lookups_in_memory();
   rawcache::index_probes();
 }

@@ -38,6 +38,8 @@ constexpr Budget kBudgets[] = {
     {"lookup_disk_4096", 4900},
     {"lookup_batch_disk_100", 2750},
     {"lookup_batch_disk_4096", 5600},
+    {"lookup_memory_100", 900},
+    {"lookup_batch_memory_100", 900},
     {"lookup_miss", 620},
     {"contains_disk", 3300},
     {"index_put", 425},

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <random>
 #include <thread>
+#include <tuple>
 
 #include "support/cache_fixture.h"
 
@@ -38,11 +39,12 @@ std::size_t size_of(std::uint64_t version) {
   return version % 37 == 0 ? 20'000 + version % 100 : 40 + version * 131 % 1800;
 }
 
-class Concurrency : public CacheTest, public ::testing::WithParamInterface<bool> {
+class Concurrency : public CacheTest, public ::testing::WithParamInterface<std::tuple<bool, bool>> {
  protected:
   Concurrency() {
     format.segment_bytes = 64_KiB;
-    options.maintenance_thread = GetParam();
+    options.maintenance_thread = std::get<0>(GetParam());
+    if (std::get<1>(GetParam())) options.memory_bytes = 128_KiB;
     options.max_operations = 16;
     options.max_buffer_bytes = 64_KiB;
     options.read_gap_bytes = 4096;
@@ -142,6 +144,7 @@ class Concurrency : public CacheTest, public ::testing::WithParamInterface<bool>
         const Stats stats = cache->stats();
         EXPECT_LE(stats.entries, std::uint64_t{kKeys});
         EXPECT_LE(stats.read_buffer_leased_bytes, stats.read_buffer_bytes);
+        EXPECT_LE(stats.memory_bytes, options.memory_bytes);
         break;
       }
       default:
@@ -155,9 +158,13 @@ class Concurrency : public CacheTest, public ::testing::WithParamInterface<bool>
   };
   std::array<State, kKeys> states_;
 };
-INSTANTIATE_TEST_SUITE_P(Maintenance, Concurrency, ::testing::Bool(), [](const auto& tested) {
-  return std::string(tested.param ? "ByAThread" : "ByTheCallers");
-});
+INSTANTIATE_TEST_SUITE_P(Maintenance, Concurrency,
+                         ::testing::Combine(::testing::Bool(), ::testing::Bool()),
+                         [](const auto& tested) {
+                           return std::string(std::get<0>(tested.param) ? "ByAThread"
+                                                                        : "ByTheCallers") +
+                                  (std::get<1>(tested.param) ? "WithAMemoryTier" : "");
+                         });
 
 TEST_P(Concurrency, NoThreadEverSeesAWrongValue) {
   std::vector<std::thread> threads;
@@ -179,6 +186,7 @@ TEST_P(Concurrency, NoThreadEverSeesAWrongValue) {
   for (std::thread& thread : threads) thread.join();
   const Stats stats = cache->stats();
   EXPECT_GT(stats.hits, 1000u);
+  EXPECT_GE(stats.memory_hits, options.memory_bytes != 0 ? 100u : 0u);
   EXPECT_EQ(stats.corruptions, 0u);
   EXPECT_EQ(stats.withdrawn, 0u);
   EXPECT_GT(stats.device_written_bytes, 2 * stats.capacity_bytes) << "nothing was ever evicted";

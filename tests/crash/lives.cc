@@ -75,6 +75,7 @@ Series::Series(std::uint64_t seed, IoEngine engine) : random(seed) {
   scene.options.max_buffer_bytes = 64_KiB << random() % 4;
   scene.options.read_buffer_bytes = 16_MiB;
   scene.options.maintenance_thread = threads > 1 || random() % 2 == 0;
+  scene.options.memory_bytes = random() % 2 == 0 ? 0 : 256_KiB << random() % 5;
 }
 
 namespace {

@@ -29,7 +29,8 @@ std::string Scene::words() const {
          std::to_string(format.segment_bytes) + ", device of " + std::to_string(device_bytes) +
          ", " + std::to_string(keys) + " keys, values up to " + std::to_string(value_bytes) +
          ", buffers of " + std::to_string(options.max_operations) + " operations and " +
-         std::to_string(options.max_buffer_bytes) + " bytes";
+         std::to_string(options.max_buffer_bytes) + " bytes, memory of " +
+         std::to_string(options.memory_bytes);
 }
 
 Scene tiny_scene(std::mt19937_64& random) {
@@ -51,6 +52,7 @@ Scene tiny_scene(std::mt19937_64& random) {
   scene.options.max_buffer_bytes = one_of<std::uint64_t>(random, {4096, 16384, 65536});
   scene.options.read_buffer_bytes = 1 << 20;
   scene.options.maintenance_thread = false;
+  scene.options.memory_bytes = one_of<std::uint64_t>(random, {0, 65536, 1 << 20});
   return scene;
 }
 

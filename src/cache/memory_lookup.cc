@@ -1,0 +1,70 @@
+// Lookups that the memory tier answers: locate -> find -> touch.
+#include "cache/cache_impl.h"
+
+namespace rawcache {
+namespace {
+
+constexpr std::uint32_t kSampleOneIn = 16;  ///< hits in memory whose latency is measured
+
+bool sampled() {
+  thread_local std::uint32_t calls = 0;
+  return ++calls % kSampleOneIn == 0;
+}
+
+}  // namespace
+
+EntryPlace RawDiskCache::Impl::place_of(Location location) const {
+  return {location.offset, log_->generation(log_->segment_of(location.offset))};
+}
+
+std::optional<Value> RawDiskCache::Impl::find_in_memory(std::string_view key,
+                                                        std::uint64_t key_hash) {
+  const auto found = index_->find_with_hits(key_hash);
+  if (!found) return std::nullopt;
+  auto value = memory_->find(key, key_hash, place_of(found->location));
+  if (!value) return std::nullopt;
+  // Whoever reads it from the device counts it as expired and forgets it.
+  if (value->expires_at() != 0 && value->expires_at() <= now()) return std::nullopt;
+  note_hit(key_hash, found->location, found->hits);
+  return value;
+}
+
+std::optional<Value> RawDiskCache::Impl::lookup_in_memory(std::string_view key) {
+  if (closed_.load(std::memory_order_relaxed) || key.empty()) return std::nullopt;
+  const std::uint64_t start = sampled() ? monotonic_ns() : 0;
+  auto value = find_in_memory(key, hash_key(key, superblock_.id));
+  if (!value) return std::nullopt;
+  counters_.lookups.add();
+  counters_.hits.add();
+  counters_.user_bytes_read.add(value->size());
+  if (start != 0) counters_.lookup_latency.add(monotonic_ns() - start);
+  return value;
+}
+
+std::optional<Value> RawDiskCache::Impl::keep_in_memory(const EntryView& entry,
+                                                        const Located& located) {
+  return memory_->fill({.key = entry.key,
+                        .key_hash = entry.key_hash,
+                        .value = entry.value,
+                        .sequence = entry.sequence,
+                        .expires_at = entry.expires_at,
+                        .flags = entry.user_flags},
+                       {located.location.offset, located.generation});
+}
+
+void RawDiskCache::Impl::tell_memory(const WriteCall& call, const EntryFields& entry,
+                                     EntryPlace place) {
+  if (call.kind == EntryKind::remove) {
+    memory_->removed(call.key, entry.key_hash);
+    return;
+  }
+  memory_->stored({.key = call.key,
+                   .key_hash = entry.key_hash,
+                   .value = call.value,
+                   .sequence = entry.sequence,
+                   .expires_at = entry.expires_at,
+                   .flags = call.flags},
+                  place);
+}
+
+}  // namespace rawcache

@@ -1,0 +1,395 @@
+#include "cache/memory_tier.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "base/assert.h"
+#include "base/math.h"
+
+namespace rawcache {
+namespace {
+
+constexpr std::size_t kShardsMax = 64;
+constexpr std::uint64_t kShardBytesMin = std::uint64_t{64} << 10;
+constexpr std::size_t kChainsMin = 16;  ///< of a shard
+/// One ghost entry per this many bytes: what has left is remembered about as long as it would have
+/// stayed, if values are not much smaller.
+constexpr std::uint64_t kGhostShare = 256;
+constexpr std::uint64_t kGhostEntriesMin = 64;
+constexpr std::uint64_t kSmallShare = 10;  ///< a tenth of the memory is for what is new
+constexpr std::uint64_t kItemShare = 8;    ///< a larger share of it is not given to one value
+/// Larger values are copied only when they are read for the second time.
+constexpr std::size_t kCopyAtOnceBytes = std::size_t{64} << 10;
+constexpr std::uint8_t kHitsMax = 3;
+/// Items of the main queue that are sent round again before one is evicted whatever its hits:
+/// bounds the time under the lock.
+constexpr int kRoundsMax = 128;
+
+// What malloc takes for a block.
+constexpr std::uint64_t kHeapOverhead = 8;
+constexpr std::uint64_t kHeapUnit = 16;
+constexpr std::uint64_t kPagedFrom = std::uint64_t{128} << 10;
+constexpr std::uint64_t kPageBytes = 4096;
+
+std::uint64_t heap_bytes(std::uint64_t bytes) {
+  return bytes < kPagedFrom ? round_up(bytes + kHeapOverhead, kHeapUnit)
+                            : round_up(bytes + 2 * kHeapOverhead, kPageBytes);
+}
+
+std::size_t shards_for(std::uint64_t bytes) {
+  return std::clamp<std::uint64_t>(bytes / kShardBytesMin, 1, kShardsMax);
+}
+
+}  // namespace
+
+/// Key and value follow it in memory.
+struct MemoryTier::Item {
+  Item(const MemoryEntry& entry, EntryPlace at, std::uint64_t charged)
+      : key_hash(entry.key_hash),
+        sequence(entry.sequence),
+        place(at),
+        expires_at(entry.expires_at),
+        flags(entry.flags),
+        key_bytes(static_cast<std::uint32_t>(entry.key.size())),
+        value_bytes(static_cast<std::uint32_t>(entry.value.size())),
+        charge(charged) {}
+
+  char* memory() { return reinterpret_cast<char*>(this + 1); }
+  std::string_view key() { return {memory(), key_bytes}; }
+  std::span<const std::byte> value() {
+    return {reinterpret_cast<const std::byte*>(memory() + key_bytes), value_bytes};
+  }
+
+  const std::uint64_t key_hash;
+  const std::uint64_t sequence;
+  EntryPlace place;  ///< guarded by the shard's lock, as is `next`
+  ItemPointer next;
+  Item* older = nullptr;  ///< guarded by queue_mutex_, as is what follows
+  Item* newer = nullptr;
+  const std::uint32_t expires_at;
+  const std::uint32_t flags;
+  const std::uint32_t key_bytes;
+  const std::uint32_t value_bytes;
+  const std::uint64_t charge;  ///< to the account
+  QueueName queue = QueueName::small;
+  bool queued = false;
+  std::atomic<std::uint8_t> hits{0};
+};
+
+/// One block for shared_ptr's control block, the item, its key and its value. The account has been
+/// charged before; it gets the charge back with the last reference.
+template <typename T>
+class MemoryTier::Allocator {
+ public:
+  using value_type = T;
+  Allocator(std::shared_ptr<Account> account, std::size_t more_bytes, std::uint64_t charge)
+      : account_(std::move(account)), more_bytes_(more_bytes), charge_(charge) {}
+  template <typename U>
+  explicit Allocator(const Allocator<U>& other)
+      : account_(other.account_), more_bytes_(other.more_bytes_), charge_(other.charge_) {}
+
+  T* allocate(std::size_t count) {
+    static_assert(sizeof(T) <= sizeof(Item) + kControlBytes);
+    return static_cast<T*>(::operator new(count * sizeof(T) + more_bytes_));
+  }
+  void deallocate(T* memory, std::size_t) {
+    ::operator delete(memory);
+    account_->give_back(charge_);
+  }
+  friend bool operator==(const Allocator&, const Allocator&) = default;
+
+  static constexpr std::size_t kControlBytes = 64;
+
+ private:
+  template <typename U>
+  friend class Allocator;
+  std::shared_ptr<Account> account_;
+  std::size_t more_bytes_;
+  std::uint64_t charge_;
+};
+
+// --- Making ---
+
+bool MemoryTier::Account::take(std::uint64_t bytes) {
+  std::uint64_t before = bytes_.load(std::memory_order_relaxed);
+  do {
+    if (bytes > bytes_max_ - std::min(before, bytes_max_)) return false;
+  } while (!bytes_.compare_exchange_weak(before, before + bytes, std::memory_order_relaxed));
+  return true;
+}
+
+std::unique_ptr<MemoryTier> MemoryTier::create(std::uint64_t bytes_max) try {
+  return std::unique_ptr<MemoryTier>(new MemoryTier(
+      bytes_max, shards_for(bytes_max), std::max(bytes_max / kGhostShare, kGhostEntriesMin)));
+} catch (const std::bad_alloc&) {
+  return nullptr;
+}
+
+MemoryTier::MemoryTier(std::uint64_t bytes_max, std::size_t shards, std::uint64_t ghost_entries)
+    : bytes_max_(bytes_max),
+      account_(std::make_shared<Account>(bytes_max)),
+      shards_(shards),
+      ghost_(ghost_entries, bytes_max) {
+  (void)account_->take(ghost_.memory_bytes() + shards * sizeof(Shard) +
+                       shards * heap_bytes(kChainsMin * sizeof(ItemPointer)));
+  for (Shard& shard : shards_) {
+    MutexLock lock(shard.mutex);
+    shard.chains.resize(kChainsMin);
+  }
+}
+
+MemoryTier::~MemoryTier() { clear(); }
+
+// Distinct bits choose the shard and the chain.
+MemoryTier::Shard& MemoryTier::shard_of(std::uint64_t key_hash) {
+  return shards_[(key_hash & 0xFFFF) * shards_.size() >> 16];
+}
+
+MemoryTier::ItemPointer* MemoryTier::find_link(Shard& shard, std::uint64_t key_hash,
+                                               std::string_view key) {
+  ItemPointer* link = &shard.chains[(key_hash >> 16) & (shard.chains.size() - 1)];
+  while (*link && ((*link)->key_hash != key_hash || (*link)->key() != key)) link = &(*link)->next;
+  return *link ? link : nullptr;
+}
+
+Value MemoryTier::value_of(const ItemPointer& item) {
+  return {item, item->value(), item->sequence, item->expires_at, item->flags};
+}
+
+std::uint64_t MemoryTier::charge_of(std::size_t key_bytes, std::size_t value_bytes) {
+  return heap_bytes(sizeof(Item) + Allocator<Item>::kControlBytes + key_bytes + value_bytes);
+}
+
+// --- Reading ---
+
+std::optional<Value> MemoryTier::find(std::string_view key, std::uint64_t key_hash,
+                                      EntryPlace place) {
+  Shard& shard = shard_of(key_hash);
+  MutexLock lock(shard.mutex);
+  const ItemPointer* link = find_link(shard, key_hash, key);
+  if (link == nullptr || (*link)->place != place) return std::nullopt;
+  Item& item = **link;
+  const std::uint8_t hits = item.hits.load(std::memory_order_relaxed);
+  if (hits < kHitsMax) {
+    item.hits.store(static_cast<std::uint8_t>(hits + 1), std::memory_order_relaxed);
+  }
+  ++shard.hits;
+  return value_of(*link);
+}
+
+MemoryTier::ItemPointer MemoryTier::held(std::string_view key, std::uint64_t key_hash) {
+  Shard& shard = shard_of(key_hash);
+  MutexLock lock(shard.mutex);
+  const ItemPointer* link = find_link(shard, key_hash, key);
+  return link == nullptr ? nullptr : *link;
+}
+
+// --- Writing ---
+
+// The charge has been taken; it is given back if there is no memory.
+MemoryTier::ItemPointer MemoryTier::make_item(const MemoryEntry& entry, EntryPlace place,
+                                              std::uint64_t charge) try {
+  ItemPointer item = std::allocate_shared<Item>(
+      Allocator<Item>(account_, entry.key.size() + entry.value.size(), charge), entry, place,
+      charge);
+  std::memcpy(item->memory(), entry.key.data(), entry.key.size());
+  if (!entry.value.empty()) {
+    std::memcpy(item->memory() + entry.key.size(), entry.value.data(), entry.value.size());
+  }
+  return item;
+} catch (const std::bad_alloc&) {
+  account_->give_back(charge);
+  return nullptr;
+}
+
+std::optional<Value> MemoryTier::fill(const MemoryEntry& entry, EntryPlace place) {
+  const std::uint64_t charge = charge_of(entry.key.size(), entry.value.size());
+  if (charge > bytes_max_ / kItemShare) return std::nullopt;
+  QueueName name = QueueName::small;
+  {
+    MutexLock lock(queue_mutex_);
+    if (ghost_.take(entry.key_hash)) {
+      name = QueueName::main;
+    } else if (entry.value.size() > kCopyAtOnceBytes) {
+      ghost_.remember(entry.key_hash, charge);
+      return std::nullopt;
+    }
+  }
+  if (!make_room(charge)) return std::nullopt;
+  const ItemPointer item = make_item(entry, place, charge);
+  if (!item) return std::nullopt;
+  MutexLock lock(queue_mutex_);
+  if (!insert(item, name)) return std::nullopt;
+  return value_of(item);
+}
+
+void MemoryTier::stored(const MemoryEntry& entry, EntryPlace place) {
+  const ItemPointer before = held(entry.key, entry.key_hash);
+  if (!before) return;
+  const std::uint64_t charge = charge_of(entry.key.size(), entry.value.size());
+  const bool wanted = charge <= bytes_max_ / kItemShare && make_room(charge);
+  const ItemPointer item = wanted ? make_item(entry, place, charge) : nullptr;
+  MutexLock lock(queue_mutex_);
+  if (item) {
+    item->hits.store(before->hits.load(std::memory_order_relaxed), std::memory_order_relaxed);
+    insert(item, before->queue);
+  } else {
+    unlink(*before);
+  }
+}
+
+void MemoryTier::removed(std::string_view key, std::uint64_t key_hash) {
+  const ItemPointer before = held(key, key_hash);
+  if (!before) return;
+  MutexLock lock(queue_mutex_);
+  unlink(*before);
+}
+
+void MemoryTier::moved(std::uint64_t key_hash, EntryPlace from, EntryPlace to) {
+  Shard& shard = shard_of(key_hash);
+  MutexLock lock(shard.mutex);
+  Item* item = shard.chains[(key_hash >> 16) & (shard.chains.size() - 1)].get();
+  for (; item != nullptr; item = item->next.get()) {
+    if (item->key_hash == key_hash && item->place == from) item->place = to;
+  }
+}
+
+// In place of an older entry of the same key. False if a newer one is there.
+bool MemoryTier::insert(const ItemPointer& item, QueueName name) {
+  ItemPointer before;
+  {
+    Shard& shard = shard_of(item->key_hash);
+    MutexLock lock(shard.mutex);
+    if (ItemPointer* link = find_link(shard, item->key_hash, item->key())) {
+      if ((*link)->sequence > item->sequence) return false;
+      before = std::exchange(*link, item);
+      item->next = std::move(before->next);
+    } else {
+      if (shard.items >= shard.chains.size()) grow(shard);
+      ItemPointer& chain = shard.chains[(item->key_hash >> 16) & (shard.chains.size() - 1)];
+      item->next = std::exchange(chain, item);
+      ++shard.items;
+    }
+  }
+  if (before) dequeue(*before);
+  enqueue(*item, name);
+  return true;
+}
+
+// Without memory for it chains become longer.
+void MemoryTier::grow(Shard& shard) try {
+  const std::size_t before = heap_bytes(shard.chains.size() * sizeof(ItemPointer));
+  const std::size_t after = heap_bytes(2 * shard.chains.size() * sizeof(ItemPointer));
+  if (!account_->take(after)) return;
+  std::vector<ItemPointer> chains(2 * shard.chains.size());
+  for (ItemPointer& chain : shard.chains) {
+    while (chain) {
+      ItemPointer item = std::move(chain);
+      chain = std::move(item->next);
+      ItemPointer& to = chains[(item->key_hash >> 16) & (chains.size() - 1)];
+      item->next = std::move(to);
+      to = std::move(item);
+    }
+  }
+  shard.chains = std::move(chains);
+  account_->give_back(before);
+} catch (const std::bad_alloc&) {
+  account_->give_back(heap_bytes(2 * shard.chains.size() * sizeof(ItemPointer)));
+}
+
+/// Takes the item out of table and queue, if it is there.
+void MemoryTier::unlink(Item& item) {
+  ItemPointer gone;
+  {
+    Shard& shard = shard_of(item.key_hash);
+    MutexLock lock(shard.mutex);
+    ItemPointer* link = find_link(shard, item.key_hash, item.key());
+    if (link == nullptr || link->get() != &item) return;
+    gone = std::move(*link);
+    *link = std::move(gone->next);
+    --shard.items;
+  }
+  dequeue(item);
+}
+
+void MemoryTier::clear() {
+  MutexLock lock(queue_mutex_);
+  while (small_.oldest != nullptr) unlink(*small_.oldest);
+  while (main_.oldest != nullptr) unlink(*main_.oldest);
+  ghost_.clear();
+}
+
+// --- Queues ---
+
+void MemoryTier::enqueue(Item& item, QueueName name) {
+  Queue& to = queue(name);
+  item.queue = name;
+  item.queued = true;
+  item.older = to.newest;
+  item.newer = nullptr;
+  (to.newest != nullptr ? to.newest->newer : to.oldest) = &item;
+  to.newest = &item;
+  to.bytes += item.charge;
+}
+
+void MemoryTier::dequeue(Item& item) {
+  if (!std::exchange(item.queued, false)) return;
+  Queue& from = queue(item.queue);
+  (item.older != nullptr ? item.older->newer : from.oldest) = item.newer;
+  (item.newer != nullptr ? item.newer->older : from.newest) = item.older;
+  from.bytes -= item.charge;
+}
+
+// Charges the account, evicting as much as that takes. False if callers hold what has been evicted.
+bool MemoryTier::make_room(std::uint64_t charge) {
+  if (account_->take(charge)) return true;
+  MutexLock lock(queue_mutex_);
+  for (std::uint64_t freed = 0; freed <= 2 * charge;) {
+    const std::uint64_t evicted = evict_one();
+    if (account_->take(charge)) return true;
+    if (evicted == 0) return false;
+    freed += evicted;
+  }
+  return false;
+}
+
+// Returns the charge of what was evicted; 0 if there is nothing.
+std::uint64_t MemoryTier::evict_one() {
+  for (int rounds = 0;;) {
+    const bool from_small = small_.oldest != nullptr &&
+                            (main_.oldest == nullptr || small_.bytes > bytes_max_ / kSmallShare);
+    Item* const item = from_small ? small_.oldest : main_.oldest;
+    if (item == nullptr) return 0;
+    const std::uint8_t hits = item->hits.load(std::memory_order_relaxed);
+    if (hits > 0 && rounds < kRoundsMax) {
+      item->hits.store(from_small ? std::uint8_t{0} : static_cast<std::uint8_t>(hits - 1),
+                       std::memory_order_relaxed);
+      dequeue(*item);
+      enqueue(*item, QueueName::main);
+      ++rounds;
+      continue;
+    }
+    const std::uint64_t charge = item->charge;
+    if (from_small) ghost_.remember(item->key_hash, charge);
+    unlink(*item);
+    ++evicted_;
+    return charge;
+  }
+}
+
+MemoryTier::Counts MemoryTier::counts() const {
+  Counts counts{.bytes = account_->bytes(), .entries = 0, .hits = 0, .evicted = 0};
+  for (const Shard& shard : shards_) {
+    MutexLock lock(shard.mutex);
+    counts.entries += shard.items;
+    counts.hits += shard.hits;
+  }
+  MutexLock lock(queue_mutex_);
+  counts.evicted = evicted_;
+  return counts;
+}
+
+}  // namespace rawcache

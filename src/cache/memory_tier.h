@@ -1,0 +1,138 @@
+// MemoryTier: hot values in memory, in front of the disk. Internal.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "base/mutex.h"
+#include "cache/ghost.h"
+#include "rawcache/value.h"
+
+namespace rawcache {
+
+/// Which entry is meant: where it lies, in which life of that segment. No two entries ever have the
+/// same.
+struct EntryPlace {
+  std::uint64_t offset = 0;  ///< bytes from the start of the disk
+  std::uint32_t generation = 0;
+  friend bool operator==(const EntryPlace&, const EntryPlace&) = default;
+};
+
+/// What is held of an entry. `value` is what the user stored, however the disk holds it.
+struct MemoryEntry {
+  std::string_view key;
+  std::uint64_t key_hash = 0;
+  std::span<const std::byte> value;
+  std::uint64_t sequence = 0;
+  std::uint32_t expires_at = 0;  ///< Unix time, seconds; 0: never
+  std::uint32_t flags = 0;       ///< the user's
+};
+
+/// Values of entries that have been read, evicted as S3-FIFO does: what is not asked for again
+/// leaves early and without displacing what is.
+///
+/// Coherence: a value is found only by who names the place that the index points at now. Whatever
+/// is overwritten, removed, evicted or cleared is out of reach as soon as the index says so, and a
+/// reader that fills too late fills something that nobody asks for.
+///
+/// Memory: items, tables and ghost are bounded by the bytes given to `create`, and so is what has
+/// been evicted while callers hold values of it. Threads: any. A hit takes one lock of many.
+class MemoryTier {
+ public:
+  /// Null if memory is short.
+  static std::unique_ptr<MemoryTier> create(std::uint64_t bytes_max);
+  ~MemoryTier();
+
+  /// The key's value if it is held and lies at `place`; counted as a hit. It may have expired.
+  std::optional<Value> find(std::string_view key, std::uint64_t key_hash, EntryPlace place);
+  /// Takes in a copy of an entry that has been read at `place`, and hands out its value. nullopt if
+  /// it does not want it or has no memory.
+  std::optional<Value> fill(const MemoryEntry& entry, EntryPlace place);
+  /// The entry has been stored and lies at `place`: if its key is held, with this value from now
+  /// on.
+  void stored(const MemoryEntry& entry, EntryPlace place);
+  /// The key has been removed: gives the memory back.
+  void removed(std::string_view key, std::uint64_t key_hash);
+  /// An entry has been copied to another place.
+  void moved(std::uint64_t key_hash, EntryPlace from, EntryPlace to);
+  void clear();
+
+  struct Counts {
+    std::uint64_t bytes = 0;  ///< memory in use
+    std::uint64_t entries = 0;
+    std::uint64_t hits = 0;
+    std::uint64_t evicted = 0;
+  };
+  Counts counts() const;
+
+ private:
+  struct Item;
+  template <typename T>
+  class Allocator;
+  using ItemPointer = std::shared_ptr<Item>;
+
+  /// Memory in use; outlives the tier as long as values do.
+  class Account {
+   public:
+    explicit Account(std::uint64_t bytes_max) : bytes_max_(bytes_max) {}
+    bool take(std::uint64_t bytes);
+    void give_back(std::uint64_t bytes) { bytes_.fetch_sub(bytes, std::memory_order_relaxed); }
+    std::uint64_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
+
+   private:
+    const std::uint64_t bytes_max_;
+    std::atomic<std::uint64_t> bytes_{0};
+  };
+
+  /// A part of the table: chains of items.
+  struct alignas(64) Shard {
+    mutable Mutex mutex;
+    std::vector<ItemPointer> chains GUARDED_BY(mutex);
+    std::uint64_t items GUARDED_BY(mutex) = 0;
+    std::uint64_t hits GUARDED_BY(mutex) = 0;
+  };
+
+  enum class QueueName : std::uint8_t { small, main };
+  struct Queue {
+    Item* oldest = nullptr;
+    Item* newest = nullptr;
+    std::uint64_t bytes = 0;
+  };
+
+  MemoryTier(std::uint64_t bytes_max, std::size_t shards, std::uint64_t ghost_entries);
+
+  Shard& shard_of(std::uint64_t key_hash);
+  static ItemPointer* find_link(Shard& shard, std::uint64_t key_hash, std::string_view key)
+      REQUIRES(shard.mutex);
+  static Value value_of(const ItemPointer& item);
+  static std::uint64_t charge_of(std::size_t key_bytes, std::size_t value_bytes);
+  ItemPointer make_item(const MemoryEntry& entry, EntryPlace place, std::uint64_t charge);
+  bool insert(const ItemPointer& item, QueueName name) REQUIRES(queue_mutex_);
+  ItemPointer held(std::string_view key, std::uint64_t key_hash);
+  void grow(Shard& shard) REQUIRES(shard.mutex);
+  void unlink(Item& item) REQUIRES(queue_mutex_);
+  bool make_room(std::uint64_t charge);
+  std::uint64_t evict_one() REQUIRES(queue_mutex_);
+  Queue& queue(QueueName name) REQUIRES(queue_mutex_) {
+    return name == QueueName::small ? small_ : main_;
+  }
+  void enqueue(Item& item, QueueName name) REQUIRES(queue_mutex_);
+  void dequeue(Item& item) REQUIRES(queue_mutex_);
+
+  const std::uint64_t bytes_max_;
+  const std::shared_ptr<Account> account_;
+  std::vector<Shard> shards_;
+
+  // Locked before a shard's.
+  mutable Mutex queue_mutex_;
+  Queue small_ GUARDED_BY(queue_mutex_), main_ GUARDED_BY(queue_mutex_);
+  Ghost ghost_ GUARDED_BY(queue_mutex_);
+  std::uint64_t evicted_ GUARDED_BY(queue_mutex_) = 0;
+};
+
+}  // namespace rawcache
