@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "bench/comparison.h"
+#include "bench/scaling.h"
 
 namespace {
 
@@ -19,6 +20,7 @@ struct Arguments {
   std::vector<std::string> engines, phases;
   bool quick = false;
   bool list = false;
+  bool scaling = false;
 };
 
 /// Those with one of these names, in their own order; all of no names. An unknown name ends it.
@@ -78,6 +80,8 @@ void add_options(CLI::App& app, Arguments& arguments) {
       "Leave the machine's page cache as it is between runs; reads are not cold then");
   app.add_flag("--quick", arguments.quick, "Less of everything, in five minutes");
   app.add_flag("--list", arguments.list, "Print engines and phases");
+  app.add_flag("--scaling", arguments.scaling,
+               "Instead: how memory, rates and recovery grow with entries, capacity and threads");
 }
 
 /// What --quick changes, unless it was said otherwise.
@@ -120,6 +124,7 @@ int main(int argc, char** argv) {
     return EXIT_SUCCESS;
   }
   Plan& plan = arguments.plan;
+  if (arguments.scaling) return run_scaling({.quick = arguments.quick, .folder = plan.folder});
   if (arguments.quick) make_quick(app, plan);
   plan.engines = chosen(all_engines(), arguments.engines);
   plan.phases = chosen(std::vector<Phase>(kPhases.begin(), kPhases.end()), arguments.phases);

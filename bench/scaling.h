@@ -1,0 +1,17 @@
+// Scaling: what grows with entries, capacity and threads, and how fast.
+#pragma once
+
+#include <string>
+
+namespace rawcache::bench {
+
+struct ScalingPlan {
+  bool quick = false;
+  std::string folder;  ///< for a cache in a file; best on tmpfs
+};
+
+/// Prints Markdown tables. All but the last is done on disks in memory, so that no device counts.
+/// Returns the exit status.
+int run_scaling(const ScalingPlan& plan);
+
+}  // namespace rawcache::bench
