@@ -98,8 +98,8 @@ class RawDiskCache::Impl {
   Result<EntryPlace> append(EntryFields& entry, DirectWrite* direct);
   Result<LogWriter::Obstacle> try_append(EntryFields& entry, DirectWrite* direct,
                                          EntryPlace& place);
-  Result<void> publish(const EntryFields& entry, Location location, DirectWrite* direct)
-      REQUIRES(log_mutex_);
+  Result<void> publish(const EntryFields& entry, Location location, unsigned hits,
+                       DirectWrite* direct) REQUIRES(log_mutex_);
   Result<void> make_buffer_room();
   Result<void> wait_until_durable(DirectWrite& direct);
 

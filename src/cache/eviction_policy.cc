@@ -76,8 +76,14 @@ class RcPolicy final : public EvictionPolicy {
 
     const auto small =
         lowest(view, [&](std::uint32_t i) { return is_small(view.segments[i]); }, position);
-    const auto main =
-        lowest(view, [&](std::uint32_t i) { return !is_small(view.segments[i]); }, position);
+    // What has been stored in the main stream lately stays as long as in the small one.
+    std::uint32_t newest = 0;
+    for (const SegmentRecord& record : view.segments) newest = std::max(newest, record.generation);
+    const auto is_settled_main = [&](std::uint32_t i) {
+      const SegmentRecord& record = view.segments[i];
+      return !is_small(record) && newest - record.generation >= distance(view.segments.size());
+    };
+    auto main = lowest(view, is_settled_main, position);
     const auto smalls = std::ranges::count_if(view.segments, [](const SegmentRecord& record) {
       return record.state != static_cast<std::uint8_t>(SegmentState::free) && is_small(record);
     });
@@ -90,11 +96,12 @@ class RcPolicy final : public EvictionPolicy {
     const auto mostly_dead = lowest(
         view,
         [&](std::uint32_t i) {
-          return !is_small(view.segments[i]) &&
-                 view.uses[i].live < view.segment_bytes / kMostlyDeadShare;
+          return is_settled_main(i) && view.uses[i].live < view.segment_bytes / kMostlyDeadShare;
         },
         position);
     if (mostly_dead) return evict(mostly_dead);
+    // Only where nearly nothing is in use can all of it be new.
+    if (!main) main = lowest(view, kAny, position);
     if (!main) return std::nullopt;
     const bool rotates =
         view.rotations < view.segments.size() && stays(view, *main, thresholds_.rotate);

@@ -10,9 +10,9 @@ Ghost::Ghost(std::uint64_t entries, std::uint64_t window_bytes)
     : buckets_(std::max<std::uint64_t>(divide_up(entries, kBucketSlots), 1)),
       epoch_bytes_(std::max<std::uint64_t>(window_bytes / kEpochsPerWindow, 1)) {}
 
-Ghost::Bucket& Ghost::bucket_of(std::uint64_t key_hash) {
+std::size_t Ghost::bucket_of(std::uint64_t key_hash) const {
   const std::uint64_t mixed = key_hash * 0x9E3779B97F4A7C15;
-  return buckets_[(mixed >> 32) * buckets_.size() >> 32];
+  return (mixed >> 32) * buckets_.size() >> 32;
 }
 
 std::uint16_t Ghost::tag_of(std::uint64_t key_hash) {
@@ -22,7 +22,7 @@ std::uint16_t Ghost::tag_of(std::uint64_t key_hash) {
 
 void Ghost::remember(std::uint64_t key_hash, std::uint64_t entry_bytes) {
   pass(entry_bytes);
-  Bucket& bucket = bucket_of(key_hash);
+  Bucket& bucket = buckets_[bucket_of(key_hash)];
   const std::uint16_t tag = tag_of(key_hash);
   Slot* place = nullptr;
   for (Slot& slot : bucket) {
@@ -38,9 +38,16 @@ void Ghost::remember(std::uint64_t key_hash, std::uint64_t entry_bytes) {
   *place = {tag, epoch_};
 }
 
+bool Ghost::knows(std::uint64_t key_hash) const {
+  const std::uint16_t tag = tag_of(key_hash);
+  return std::ranges::any_of(buckets_[bucket_of(key_hash)], [&](const Slot& slot) {
+    return slot.tag == tag && age(slot) <= kEpochsPerWindow;
+  });
+}
+
 bool Ghost::take(std::uint64_t key_hash) {
   const std::uint16_t tag = tag_of(key_hash);
-  for (Slot& slot : bucket_of(key_hash)) {
+  for (Slot& slot : buckets_[bucket_of(key_hash)]) {
     if (slot.tag != tag) continue;
     const bool remembered = age(slot) <= kEpochsPerWindow;
     slot = {};

@@ -17,6 +17,7 @@ class Ghost {
   Ghost(std::uint64_t entries, std::uint64_t window_bytes);
 
   void remember(std::uint64_t key_hash, std::uint64_t entry_bytes);
+  bool knows(std::uint64_t key_hash) const;
   /// Whether the key is remembered; forgets it.
   bool take(std::uint64_t key_hash);
   void clear();
@@ -34,7 +35,7 @@ class Ghost {
   };
   using Bucket = std::array<Slot, kBucketSlots>;
 
-  Bucket& bucket_of(std::uint64_t key_hash);
+  std::size_t bucket_of(std::uint64_t key_hash) const;
   static std::uint16_t tag_of(std::uint64_t key_hash);
   std::uint16_t age(const Slot& slot) const {
     return static_cast<std::uint16_t>(epoch_ - slot.epoch);

@@ -16,6 +16,9 @@ namespace {
 constexpr std::uint64_t kRelocationRoomBytes = std::uint64_t{1} << 20;
 /// Parts of a batch; the format counts them in 16 bits.
 constexpr std::size_t kPartsMax = 1024;
+/// A change of streams wastes half a block twice, and two headers; an entry of this many is worth
+/// it.
+constexpr unsigned kSwitchBlocks = 8;
 constexpr std::uint64_t kNotKnown = ~std::uint64_t{0};
 
 }  // namespace
@@ -80,6 +83,14 @@ LogWriter::Appended LogWriter::append(EntryFields& entry, std::uint64_t replay_f
                .kind = entry.kind},
               location.offset);
   return {.obstacle = Obstacle::none, .location = location};
+}
+
+Stream LogWriter::main_if_cheap(std::uint64_t entry_bytes) const {
+  if (!open_ || open_->parts.empty()) return Stream::main;
+  const SegmentRecord& last = log_.table()[open_->parts.back().segment];
+  const bool is_main = last.stream == static_cast<std::uint8_t>(Stream::main);
+  const bool large = entry_bytes >= std::uint64_t{kSwitchBlocks} * superblock_.block_bytes;
+  return is_main || large ? Stream::main : Stream::small;
 }
 
 // Header and first entry are reserved together, so that even an entry larger than the buffer

@@ -71,6 +71,9 @@ class LogWriter {
     Location location;
   };
   Appended append(EntryFields& entry, std::uint64_t replay_from, Stream stream = Stream::small);
+  /// The stream that an entry of this size had better go to if it could go to main: going there and
+  /// back begins two parts, which is too much for a small entry in the middle of a batch.
+  Stream main_if_cheap(std::uint64_t entry_bytes) const;
   /// Seals the stream's open segment, full or not. False if no other is usable.
   bool leave_segment(std::uint64_t replay_from, Stream stream);
   /// Makes the caller's write part of the open batch's fate.

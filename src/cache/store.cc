@@ -168,7 +168,12 @@ Result<EntryPlace> RawDiskCache::Impl::append(EntryFields& entry, DirectWrite* d
 Result<LogWriter::Obstacle> RawDiskCache::Impl::try_append(EntryFields& entry, DirectWrite* direct,
                                                            EntryPlace& place) {
   MutexLock lock(log_mutex_);
-  const auto appended = writer_->append(entry, replay_from_.load(std::memory_order_relaxed));
+  // What is wanted again after it had gone has proved its worth: it joins the main stream, or has a
+  // hit and is copied there in its time.
+  const bool returns = entry.kind == EntryKind::value && ghost_ && ghost_->knows(entry.key_hash);
+  const Stream stream = returns ? writer_->main_if_cheap(entry_bytes(entry)) : Stream::small;
+  const auto appended =
+      writer_->append(entry, replay_from_.load(std::memory_order_relaxed), stream);
   if (appended.obstacle != LogWriter::Obstacle::none) return appended.obstacle;
   appended_.store(log_->appended_bytes(), std::memory_order_relaxed);
   sequence_.store(writer_->next_sequence(), std::memory_order_relaxed);
@@ -178,7 +183,12 @@ Result<LogWriter::Obstacle> RawDiskCache::Impl::try_append(EntryFields& entry, D
   const std::uint64_t bytes = size_class_bytes(appended.location.size_class);
   counters_.appended_entry_bytes.add(bytes);
   tokens_ = std::min(tokens_ + std::uint64_t(double(bytes) * tokens_per_byte_), tokens_max_);
-  if (auto published = publish(entry, appended.location, direct); !published) {
+  if (returns) {
+    ghost_->take(entry.key_hash);
+    counters_.ghost_hits.add();
+  }
+  const unsigned hits = returns && stream == Stream::small ? 1 : 0;
+  if (auto published = publish(entry, appended.location, hits, direct); !published) {
     writer_->withdraw_last(appended.location);
     return std::unexpected(published.error());
   }
@@ -187,14 +197,11 @@ Result<LogWriter::Obstacle> RawDiskCache::Impl::try_append(EntryFields& entry, D
   return LogWriter::Obstacle::none;
 }
 
-Result<void> RawDiskCache::Impl::publish(const EntryFields& entry, Location location,
+Result<void> RawDiskCache::Impl::publish(const EntryFields& entry, Location location, unsigned hits,
                                          DirectWrite* direct) {
   std::optional<Location> before;
   if (entry.kind == EntryKind::value) {
-    const bool ghost = ghost_ && ghost_->take(entry.key_hash);
-    if (ghost) counters_.ghost_hits.add();
-    // What was wanted again after it had gone has proved its worth.
-    auto put = index_->put(entry.key_hash, location, ghost ? 1 : 0);
+    auto put = index_->put(entry.key_hash, location, hits);
     if (!put) return std::unexpected(put.error());
     before = *put;
   } else {

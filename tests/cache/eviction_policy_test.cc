@@ -54,6 +54,17 @@ TEST_F(PolicyTest, SegmentsThatAreNotSealedAreLeftAlone) {
   EXPECT_FALSE(policy->next({.segments = table, .uses = uses, .segment_bytes = 1000}).has_value());
 }
 
+TEST_F(PolicyTest, WhatWasStoredInTheMainStreamLatelyStays) {
+  make(32, 4);
+  for (std::uint32_t i = 4; i < 32; ++i) uses[i].hot = 900;
+  uses[31].hot = 0;
+  uses[31].live = 10;
+  EXPECT_NE(next().segment, 31u) << "although it is mostly dead";
+  table[31].generation = 1;
+  table[0].generation = 32;
+  EXPECT_EQ(next().segment, 31u);
+}
+
 TEST_F(PolicyTest, TheSmallQueueGivesWhileItIsLargerThanAnEighth) {
   make(20, 3);
   EXPECT_EQ(next().segment, 0u);

@@ -103,5 +103,38 @@ TEST_F(EvictionTest, WhatIsDeadIsNotCopied) {
   EXPECT_EQ(cache->stats().evicted, 0u);
 }
 
+// A remembered key comes back: no copy is paid for it.
+TEST_F(EvictionTest, WhatComesBackJoinsTheMainStreamEvenWithoutCopies) {
+  constexpr std::size_t kLarge = 6000;  // worth a change of streams
+  options.wa_cap = 1.0;
+  reopen();
+  ASSERT_TRUE(cache->store_buffered("back", value_of("back", 1, kLarge)));
+  churn(1.3, 1);
+  ASSERT_EQ(get("back"), "error not_found");
+  ASSERT_TRUE(cache->store_buffered("back", value_of("back", 2, kLarge)));
+  EXPECT_EQ(cache->stats().ghost_hits, 1u);
+  churn(0.5, 1);
+  EXPECT_EQ(get("back"), value_of("back", 2, kLarge)) << "it went with the small queue";
+  EXPECT_EQ(cache->stats().copied, 0u);
+  reopen();
+  EXPECT_EQ(get("back"), value_of("back", 2, kLarge));
+  crash(CrashPolicy::lose_all);
+  EXPECT_EQ(get("back"), value_of("back", 2, kLarge));
+}
+
+// Order between the streams is that of the sequences.
+TEST_F(EvictionTest, TheLaterOfTwoWritesInDifferentStreamsCountsAfterACrash) {
+  constexpr std::size_t kLarge = 6000;
+  ASSERT_TRUE(cache->store_buffered("back", value_of("back", 1, kLarge)));
+  churn(1.3, 1);
+  ASSERT_EQ(get("back"), "error not_found");
+  ASSERT_TRUE(cache->store_buffered("back", value_of("back", 2, kLarge)));  // main
+  ASSERT_TRUE(cache->store_buffered("back", value_of("back", 3, kLarge)));  // small
+  ASSERT_TRUE(cache->flush_writes());
+  EXPECT_EQ(cache->stats().ghost_hits, 1u);
+  crash(CrashPolicy::lose_all);
+  EXPECT_EQ(get("back"), value_of("back", 3, kLarge));
+}
+
 }  // namespace
 }  // namespace rawcache::testing
