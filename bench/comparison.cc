@@ -11,6 +11,7 @@
 #include <map>
 #include <optional>
 
+#include "bench/memory_group.h"
 #include "bench/meter.h"
 #include "bench/statistics.h"
 
@@ -20,9 +21,12 @@ namespace {
 
 /// A run that takes longer hangs.
 constexpr unsigned kRunSecondsMax = 600;
+/// What a process takes beside the caches that it is given: code, stacks, filters, indexes.
+constexpr std::uint64_t kProcessBytes = std::uint64_t{48} << 20;
 
 /// Runs the phase in a child, so that nothing of one engine is left when the next one comes.
-std::optional<Sample> run_in_child(const EngineKind& kind, const PhaseRun& run, std::string& how) {
+std::optional<Sample> run_in_child(const EngineKind& kind, const PhaseRun& run,
+                                   const MemoryGroup& group, std::string& how) {
   int ends[2];
   if (::pipe(ends) != 0) fail("pipe", "no file descriptors left");
   std::fflush(nullptr);
@@ -31,6 +35,7 @@ std::optional<Sample> run_in_child(const EngineKind& kind, const PhaseRun& run, 
   if (child == 0) {
     ::close(ends[0]);
     ::alarm(kRunSecondsMax);
+    group.enter();
     const auto engine = kind.make();
     const Sample sample = run_phase(*engine, run);
     const bool told = ::write(ends[1], &sample, sizeof sample) == sizeof sample;
@@ -80,6 +85,13 @@ std::string short_number(double number) {
   return text;
 }
 
+/// Of everything, page cache included: the caches, two write buffers, a batch that was read and a
+/// batch that is handed over.
+std::uint64_t memory_limit(const Plan& plan, std::uint64_t value_bytes) {
+  return plan.cache_bytes + 2 * plan.write_buffer_bytes + kProcessBytes +
+         2 * kBatchKeys * value_bytes;
+}
+
 /// All that belongs to one size of values.
 class Round {
  public:
@@ -87,6 +99,7 @@ class Round {
       : plan_(&plan),
         value_bytes_(value_bytes),
         pool_(value_bytes),
+        group_(plan.memory_group, memory_limit(plan, value_bytes)),
         results_(&results),
         progress_(&progress) {}
 
@@ -127,7 +140,7 @@ class Round {
       results_->caches_dropped_by = plan_->drop_caches ? drop_caches(folder_of(kind)) : "nothing";
       const PhaseRun run = phase_run(kind, phase, repetition);
       std::string how;
-      if (const auto sample = run_in_child(kind, run, how)) {
+      if (const auto sample = run_in_child(kind, run, group_, how)) {
         results_->runs.push_back({value_bytes_, run.settings.entries, std::string(phase.name),
                                   kind.name, repetition, *sample});
       } else {
@@ -149,12 +162,10 @@ class Round {
                     .durable = phase.pattern == Pattern::durable_put};
     run.seed = repetition;
     run.seconds = plan_->seconds;
-    // What is loaded again need not settle.
+    // What is loaded again need not settle; what is overwritten leaves work behind each time.
     const bool last = repetition + 1 == plan_->repeat;
-    const bool settles = phase.pattern == Pattern::overwrite ||
-                         phase.pattern == Pattern::durable_put ||
-                         (phase.pattern == Pattern::load && last);
-    run.settle_s_max = settles ? plan_->settle_s_max : 0;
+    if (phase.pattern == Pattern::load && last) run.settle_s_max = plan_->settle_s_max;
+    if (phase.pattern == Pattern::overwrite) run.settle_s_max = plan_->settle_s_max / 3;
     run.pool = &pool_;
     if (const auto zipf = zipfs_.find(run.settings.entries); zipf != zipfs_.end()) {
       run.zipf = &zipf->second;
@@ -195,6 +206,7 @@ class Round {
   const Plan* plan_;
   std::uint64_t value_bytes_;
   ValuePool pool_;
+  MemoryGroup group_;
   std::map<std::uint64_t, Zipf> zipfs_;  ///< by number of entries
   Results* results_;
   const Progress* progress_;

@@ -16,6 +16,7 @@ struct Plan {
   std::vector<EngineKind> engines;
   std::vector<std::uint64_t> sizes;
   std::vector<Phase> phases;
+  std::string memory_group;  ///< folder of a control group to make groups in; empty: no limit
   unsigned repeat = 5;
   double seconds = 0.5;  ///< of one run of a phase
   double settle_s_max = 10;

@@ -18,7 +18,7 @@ namespace {
 /// Directories: the first digits of the key.
 constexpr std::size_t kFolderDigits = 2;
 /// More would only measure how a file system makes inodes.
-constexpr std::uint64_t kFilesMax = 60'000;
+constexpr std::uint64_t kFilesMax = 30'000;
 
 void check(bool ok, const char* what) {
   if (!ok) fail(std::string("files: ") + what, std::strerror(errno));
@@ -119,7 +119,7 @@ class FilesEngine final : public Engine {
 
 void add_files(std::vector<EngineKind>& kinds) {
   kinds.push_back({.name = "files",
-                   .description = "256 directories, at most 60,000 files",
+                   .description = "256 directories, at most 30,000 files",
                    .entries_max = kFilesMax,
                    .make = [] { return std::make_unique<FilesEngine>(); }});
 }

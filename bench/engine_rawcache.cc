@@ -17,10 +17,13 @@ constexpr std::uint64_t kSegments = 64;  ///< at least, where they are not the s
 /// Room for half as much again as is loaded, which is what the peers take of the disk or less.
 constexpr double kRoom = 1.5;
 constexpr std::uint64_t kSegmentsSpare = 8;
+/// For reads in flight; beside what keeps hot values, and less than the peers' second write buffer.
+constexpr std::uint64_t kReadBufferBytesMin = 16_MiB;
 
 struct Variant {
   EvictionPolicyKind eviction = EvictionPolicyKind::fifo;
   BatchMode batch_mode = BatchMode::fixed;
+  bool memory = true;  ///< keeps hot values in memory
 };
 
 class RawcacheEngine final : public Engine {
@@ -36,7 +39,8 @@ class RawcacheEngine final : public Engine {
     options.batch_mode = variant_.batch_mode;
     options.max_operations = UINT32_MAX;
     options.write_buffer_bytes = settings.write_buffer_bytes;
-    options.read_buffer_bytes = settings.cache_bytes;
+    options.read_buffer_bytes = std::max(settings.cache_bytes, kReadBufferBytesMin);
+    options.memory_bytes = variant_.memory ? settings.cache_bytes : 0;
     auto opened = RawDiskCache::open(path, options);
     if (!opened) fail("rawcache: open", opened.error().message());
     cache_.emplace(std::move(*opened));
@@ -119,6 +123,8 @@ void add_rawcache(std::vector<EngineKind>& kinds) {
   kinds.push_back(kind("rawcache-rc", "evicts by rc", {.eviction = EvictionPolicyKind::rc}));
   kinds.push_back(kind("rawcache-adaptive", "evicts the oldest, batches sized by what they cost",
                        {.batch_mode = BatchMode::adaptive}));
+  kinds.push_back(
+      kind("rawcache-uncached", "evicts the oldest, keeps nothing in memory", {.memory = false}));
 }
 
 }  // namespace rawcache::bench

@@ -115,6 +115,7 @@ Line settings_line(const Plan& plan, const Results& results) {
       .field("data_bytes", plan.data_bytes)
       .field("cache_bytes", plan.cache_bytes)
       .field("write_buffer_bytes", plan.write_buffer_bytes)
+      .field("memory_group", plan.memory_group.empty() ? "none" : "yes")
       .field("key_bytes", std::uint64_t{Key::kBytes});
   return line;
 }

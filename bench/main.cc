@@ -74,6 +74,10 @@ void add_options(CLI::App& app, Arguments& arguments) {
   app.add_option("--cache", plan.cache_bytes, "Memory for reading, bytes")->transform(size(true));
   app.add_option("--write-buffer", plan.write_buffer_bytes, "Memory of a write buffer, bytes")
       ->transform(size(true));
+  app.add_option(
+      "--memory-group", plan.memory_group,
+      "Folder of a control group (memory) to make a group in that bounds memory and page "
+      "cache of every run together");
   app.add_option("--json", plan.json, "Write the results to this file");
   app.add_flag_callback(
       "--keep-caches", [&plan] { plan.drop_caches = false; },
@@ -90,10 +94,10 @@ void make_quick(const CLI::App& app, Plan& plan) {
   if (!said("--repeat")) plan.repeat = 1;
   if (!said("--seconds")) plan.seconds = 0.2;
   if (!said("--data")) plan.data_bytes = std::uint64_t{128} << 20;
-  if (!said("--entries-max")) plan.entries_max = 500'000;
+  if (!said("--entries-max")) plan.entries_max = 1'000'000;
   if (!said("--cache")) plan.cache_bytes = std::uint64_t{16} << 20;
   if (!said("--write-buffer")) plan.write_buffer_bytes = std::uint64_t{16} << 20;
-  plan.settle_s_max = 2;
+  plan.settle_s_max = 3;
 }
 
 int run(const Plan& plan) {

@@ -1,22 +1,25 @@
 #include "bench/meter.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 #include <thread>
+#include <vector>
 
 namespace rawcache::bench {
 
 namespace {
 
 constexpr std::uint64_t kSectorBytes = 512;
+constexpr std::size_t kFilesLookedAtMax = 2000;
 
 /// The number that follows a name in a file of lines "name: number".
 std::uint64_t number_after(const char* path, const std::string& name) {
@@ -40,6 +43,25 @@ double machine_cpu_seconds() {
     if (i != 3 && i != 4) used += ticks;  // idle, waiting for I/O
   }
   return used / static_cast<double>(::sysconf(_SC_CLK_TCK));
+}
+
+std::uint64_t cached_pages(const std::string& path) {
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  struct stat status{};
+  if (file < 0 || ::fstat(file, &status) != 0 || status.st_size == 0) {
+    ::close(file);
+    return 0;
+  }
+  const auto size = static_cast<std::size_t>(status.st_size);
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  std::vector<unsigned char> resident((size + page - 1) / page);
+  void* mapping = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file, 0);
+  ::close(file);
+  if (mapping == MAP_FAILED) return 0;
+  if (::mincore(mapping, size, resident.data()) != 0) resident.clear();
+  ::munmap(mapping, size);
+  return static_cast<std::uint64_t>(
+      std::ranges::count_if(resident, [](unsigned char flags) { return (flags & 1) != 0; }));
 }
 
 void add_device(const std::string& folder, Usage& usage) {
@@ -71,7 +93,6 @@ Usage Usage::now(const std::string& folder) {
   usage.machine_cpu_s = machine_cpu_seconds();
   usage.process_written_bytes = number_after("/proc/self/io", "write_bytes:");
   usage.process_read_bytes = number_after("/proc/self/io", "read_bytes:");
-  usage.page_cache_bytes = number_after("/proc/meminfo", "Cached:") << 10;
   usage.memory_bytes = number_after("/proc/self/status", "RssAnon:") << 10;
   add_device(folder, usage);
   usage.time_ns = now_ns();
@@ -88,6 +109,18 @@ std::uint64_t disk_bytes(const std::string& folder) {
     }
   }
   return bytes;
+}
+
+std::uint64_t page_cache_bytes(const std::string& folder) {
+  std::vector<std::string> files;
+  std::error_code error;
+  for (const auto& file : std::filesystem::recursive_directory_iterator(folder, error)) {
+    if (file.is_regular_file(error)) files.push_back(file.path());
+  }
+  const std::size_t step = files.size() / kFilesLookedAtMax + 1;
+  std::uint64_t pages = 0;
+  for (std::size_t i = 0; i < files.size(); i += step) pages += cached_pages(files[i]);
+  return pages * step * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
 }
 
 const char* drop_caches(const std::string& folder) {

@@ -15,7 +15,6 @@ struct Usage {
   double machine_cpu_s = 0;  ///< of everybody
   std::uint64_t process_written_bytes = 0, process_read_bytes = 0;  ///< /proc/self/io
   std::uint64_t device_written_bytes = 0, device_read_bytes = 0;    ///< of everybody; 0: no device
-  std::uint64_t page_cache_bytes = 0;                               ///< of everybody, now
   std::uint64_t memory_bytes = 0;  ///< anonymous memory of this process, now
 
   /// The totals now; `folder` says which device is meant.
@@ -24,6 +23,9 @@ struct Usage {
 
 /// Bytes that the files of a folder occupy.
 std::uint64_t disk_bytes(const std::string& folder);
+
+/// Bytes of the page cache that a folder's files occupy; of many files estimated from some.
+std::uint64_t page_cache_bytes(const std::string& folder);
 
 /// Empties the page cache and the caches of directories, so that whoever comes next starts cold.
 /// Without the right to do so, only the pages of the folder's files are given up. Returns how:

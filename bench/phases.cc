@@ -245,6 +245,7 @@ Sample run_phase(Engine& engine, const PhaseRun& run) {
   sample.others_cpu_cores =
       std::max(0.0, end.machine_cpu_s - start.machine_cpu_s - sample.cpu_s) / sample.seconds;
   sample.end_memory_bytes = end.memory_bytes;
+  sample.page_cache_bytes = page_cache_bytes(folder);
   add_up(workers, sample);
 
   if (run.settle_s_max > 0) settle(folder, static_cast<std::uint64_t>(run.settle_s_max * 1e9));
@@ -256,9 +257,6 @@ Sample run_phase(Engine& engine, const PhaseRun& run) {
   sample.read_bytes = end.process_read_bytes - start.process_read_bytes;
   sample.device_written_bytes = closed.device_written_bytes - start.device_written_bytes;
   sample.device_read_bytes = end.device_read_bytes - start.device_read_bytes;
-  sample.page_cache_bytes = end.page_cache_bytes > start.page_cache_bytes
-                                ? end.page_cache_bytes - start.page_cache_bytes
-                                : 0;
   sample.disk_bytes = disk_bytes(folder);
   return sample;
 }

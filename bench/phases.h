@@ -65,7 +65,7 @@ struct Sample {
   std::uint64_t disk_bytes = 0;        ///< that the engine's files occupy at the end
   std::uint64_t memory_bytes = 0;      ///< that open took
   std::uint64_t end_memory_bytes = 0;  ///< anonymous memory at the end of the run
-  std::uint64_t page_cache_bytes = 0;  ///< by which the page cache grew
+  std::uint64_t page_cache_bytes = 0;  ///< of the engine's files at the end
 };
 
 struct PhaseRun {

@@ -47,11 +47,14 @@ bool ValuePool::is_value_of(const Key& key, std::string_view value) const {
   std::memcpy(&place, value.data(), sizeof place);
   if (place >= kPlaces || place / kVersions != place_of(key, 0) / kVersions) return false;
   const std::byte* expected = &bytes_[place * kStride];
-  const std::size_t looked_at = std::min<std::size_t>(value.size(), 64);
-  for (const std::size_t at :
-       {std::size_t{0}, (value.size() - looked_at) / 2, value.size() - looked_at}) {
-    if (std::memcmp(value.data() + at, expected + at, looked_at) != 0) return false;
+  const auto matches = [&](std::size_t at, std::size_t size) {
+    return std::memcmp(value.data() + at, expected + at, size) == 0;
+  };
+  for (std::size_t at = 0; at < value.size(); at += kLookEveryBytes) {
+    if (!matches(at, std::min(kLookBytes, value.size() - at))) return false;
   }
+  const std::size_t last = std::min(kLookBytes, value.size());
+  if (!matches(value.size() - last, last)) return false;
   return true;
 }
 

@@ -37,14 +37,15 @@ class ValuePool {
 
   /// One of the values that `key` may have; versions differ.
   std::span<const std::byte> value(const Key& key, std::uint64_t version) const;
-  /// Whether `value` is one that `key` may have; looks at the length and at both ends and the
-  /// middle, which costs the same for every engine and little.
+  /// Whether `value` is one that `key` may have: its length, its end and the beginning of each of
+  /// its pages. So every page must have been read, and the look costs every engine the same.
   bool is_value_of(const Key& key, std::string_view value) const;
 
  private:
   static constexpr std::size_t kStride = 64;
   static constexpr std::size_t kPlaces = std::size_t{1} << 16;
   static constexpr std::size_t kVersions = 16;
+  static constexpr std::size_t kLookBytes = 64, kLookEveryBytes = 4096;
   static std::uint64_t place_of(const Key& key, std::uint64_t version);
 
   std::size_t value_bytes_;

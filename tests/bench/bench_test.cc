@@ -6,9 +6,11 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 #include <set>
 
 #include "bench/comparison.h"
+#include "bench/memory_group.h"
 #include "bench/statistics.h"
 
 namespace rawcache::bench {
@@ -48,7 +50,7 @@ TEST(BenchWorkload, KeysAreDistinctAndOfOneLength) {
 }
 
 TEST(BenchWorkload, AValueIsRecognisedInEveryVersionAndNothingElseIs) {
-  for (const std::size_t size : {std::size_t{8}, std::size_t{100}, std::size_t{4096}}) {
+  for (const std::size_t size : {std::size_t{8}, std::size_t{100}, std::size_t{65536}}) {
     const ValuePool pool(size);
     const auto text = [](std::span<const std::byte> bytes) {
       return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
@@ -62,6 +64,9 @@ TEST(BenchWorkload, AValueIsRecognisedInEveryVersionAndNothingElseIs) {
     EXPECT_FALSE(pool.is_value_of(key, value.substr(1))) << "cut off";
     value.back() ^= 1;
     EXPECT_FALSE(pool.is_value_of(key, value)) << "rotten";
+    value.back() ^= 1;
+    value[size / 4096 / 2 * 4096 + 7] ^= 1;
+    EXPECT_FALSE(pool.is_value_of(key, value)) << "a rotten page in the middle";
   }
 }
 
@@ -84,6 +89,25 @@ TEST(BenchWorkload, ZipfPrefersFewEntriesAsMuchAsItSays) {
   }
   EXPECT_NEAR(first / double{kDraws}, 1 / all, 0.01);
   EXPECT_NEAR(first_tenth / double{kDraws}, tenth / all, 0.02);
+}
+
+TEST(BenchMemoryGroup, TheLimitIsSetAndTheProcessMovedIn) {
+  // A folder of files takes what a control group of version 1 would.
+  const std::string folder = ::testing::TempDir();
+  const std::string group = folder + "/rawcache-bench." + std::to_string(::getpid());
+  const auto text = [&](const char* file) {
+    std::string line;
+    std::getline(std::ifstream(group + file), line);
+    return line;
+  };
+  {
+    const MemoryGroup made(folder, 12345);
+    made.enter();
+    EXPECT_EQ(text("/memory.limit_in_bytes"), "12345");
+    EXPECT_EQ(text("/cgroup.procs"), "0");
+  }
+  std::filesystem::remove_all(group);
+  MemoryGroup("", 1).enter();  // does nothing
 }
 
 /// Everything, as small as it goes, in a folder of its own.
