@@ -206,6 +206,7 @@ class RawDiskCache::Impl {
   Result<void> settle_superblock();
   void run_maintenance();
   Result<void> flush_if_late();
+  void forget_background_failures();
   /// Nanoseconds until flush_interval wants a flush; nullopt: nothing waits for one.
   std::optional<std::uint64_t> until_late_ns() const;
   void note_buffered() REQUIRES(log_mutex_);

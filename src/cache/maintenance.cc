@@ -226,6 +226,7 @@ Result<void> RawDiskCache::Impl::maintain() {
   if (io_->has_sealed()) {
     const Turn turn(*this);
     if (auto completed = complete_in_turn(turn, kSealedBuffersMax); !completed) {
+      background_failed_.store(true);
       return std::unexpected(completed.error());
     }
   }
@@ -357,6 +358,15 @@ std::optional<std::uint64_t> RawDiskCache::Impl::until_late_ns() const {
       std::max(since + static_cast<std::uint64_t>(interval), retry_flush_ns_.load());
   const std::uint64_t now = monotonic();
   return due > now ? due - now : 0;
+}
+
+// Whoever has flushed: the device works, and the next entry must not wait for a retry's pause. What
+// failed and was not told yet is durable now.
+void RawDiskCache::Impl::forget_background_failures() {
+  if (background_failed_.load(std::memory_order_relaxed)) background_failed_.store(false);
+  if (background_failures_.load(std::memory_order_relaxed) == 0) return;
+  background_failures_.store(0);
+  retry_flush_ns_.store(0);
 }
 
 Result<void> RawDiskCache::Impl::flush_if_late() {

@@ -321,6 +321,7 @@ Result<std::uint64_t> RawDiskCache::Impl::complete_in_turn(const Turn& turn, std
     if (!completed) return std::unexpected(completed.error());
   }
   failures_in_a_row_ = 0;
+  forget_background_failures();
   {
     MutexLock lock(log_mutex_);
     writer_->sealed_durable(completed->buffers);

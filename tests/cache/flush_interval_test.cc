@@ -94,6 +94,23 @@ TEST_F(FlushInterval, AFailureIsToldOnceTriedAgainWithGrowingPausesAndLosesNothi
   EXPECT_EQ(get_all({"a", "b", "c"}), (std::vector<std::string>{"1", "2", "3"}));
 }
 
+TEST_F(FlushInterval, AfterAFlushBySomebodyElseNothingIsToldAndTheIntervalHoldsAgain) {
+  ASSERT_TRUE(cache->store_buffered("a", "1"));
+  faults().fail(Op::sync, 1, EIO, FaultyDisk::Repeat::for_ever);
+  for (int i = 0; i < 5; ++i) {  // the pause has grown to 3.2 s by then
+    time_ms += 1600;
+    EXPECT_EQ(outcome(cache->maintain()), "sync_failed");
+  }
+  faults().heal();
+  ASSERT_TRUE(cache->flush_writes());
+  EXPECT_EQ(outcome(cache->store_buffered("b", "2")), "ok") << "what failed is durable";
+  time_ms += 100;
+  ASSERT_TRUE(cache->maintain());
+  EXPECT_EQ(cache->stats().pending_writes, 0u) << "the pause of the retries is over";
+  crash(CrashPolicy::lose_all);
+  EXPECT_EQ(get_all({"a", "b"}), (std::vector<std::string>{"1", "2"}));
+}
+
 TEST_F(FlushInterval, TheMaintenanceThreadKeepsItWithoutFurtherCalls) {
   options.monotonic_now = {};
   options.flush_interval = milliseconds(20);
