@@ -2,7 +2,7 @@
 include(CMakePackageConfigHelpers)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/rawcache)
-install(TARGETS rawcache EXPORT rawcache_targets FILE_SET HEADERS)
+install(TARGETS rawcache EXPORT rawcache_targets FILE_SET HEADERS FILE_SET asio)
 install(EXPORT rawcache_targets NAMESPACE rawcache:: FILE rawcacheTargets.cmake
         DESTINATION ${package_dir})
 if(RAWCACHE_BUILD_CLI)

@@ -26,6 +26,13 @@ function(rawcache_compile_options target)
       $<$<BOOL:${RAWCACHE_WARNINGS_AS_ERRORS}>:-Werror>)
 endfunction()
 
+# What a target needs that includes Asio. Clang has coroutines, which Asio 1.22 does not know.
+function(rawcache_use_asio target)
+  target_include_directories(${target} SYSTEM PRIVATE ${RAWCACHE_ASIO_INCLUDE_DIR})
+  target_compile_definitions(${target} PRIVATE
+      $<$<CXX_COMPILER_ID:Clang>:ASIO_HAS_CO_AWAIT=1 ASIO_HAS_STD_COROUTINE=1>)
+endfunction()
+
 # `check_headers` compiles every header alone: the public ones by CMake's own means, the given private
 # ones as a source file of one line each.
 function(rawcache_check_headers like)

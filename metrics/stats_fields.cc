@@ -88,16 +88,26 @@ StatsGroup recovery(const Stats& s) {
 }
 
 StatsGroup calls(const Stats& s) {
-  return {"Calls",
-          false,
-          {{"stores", counter, count, "Durable stores and removes", s.stores},
-           {"buffered_stores", counter, count, "Buffered stores and removes", s.buffered_stores},
-           {"removes", counter, count, "Removes of either kind", s.removes},
-           {"lookups", counter, count, "Keys asked for, single and in batches", s.lookups},
-           {"batches", counter, count, "Batch lookups", s.batches},
-           {"hits", counter, count, "Keys found", s.hits},
-           {"misses", counter, count, "Keys not found", s.misses},
-           {"hit_ratio", derived, share, "Hits per lookup since open", s.hit_ratio()}}};
+  return {
+      "Calls",
+      false,
+      {{"stores", counter, count, "Durable stores and removes", s.stores},
+       {"buffered_stores", counter, count, "Buffered stores and removes", s.buffered_stores},
+       {"removes", counter, count, "Removes of either kind", s.removes},
+       {"lookups", counter, count, "Keys asked for, single and in batches", s.lookups},
+       {"batches", counter, count, "Batch lookups", s.batches},
+       {"hits", counter, count, "Keys found", s.hits},
+       {"misses", counter, count, "Keys not found", s.misses},
+       {"hit_ratio", derived, share, "Hits per lookup since open", s.hit_ratio()},
+       {"async_calls", counter, count, "Asynchronous calls begun", s.async_calls},
+       {"async_in_flight", gauge, count, "Asynchronous calls that have not ended",
+        s.async_in_flight},
+       {"loads", counter, count, "Keys that loaders were asked for", s.loads},
+       {"load_waits", counter, count, "Calls that waited for the load of another", s.load_waits},
+       {"load_failures", counter, count, "Loads that failed", s.load_failures},
+       {"loads_not_stored", counter, count,
+        "Loaded values that were not stored: written meanwhile, or the store failed",
+        s.loads_not_stored}}};
 }
 
 StatsGroup departures(const Stats& s) {

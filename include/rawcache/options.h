@@ -57,6 +57,12 @@ enum class EvictionPolicyKind : std::uint8_t {
   lru,   ///< the segment that was asked for longest ago
 };
 
+/// Where callbacks of asynchronous calls run and coroutines go on.
+enum class Completion : std::uint8_t {
+  thread,  ///< on a thread of the cache's own, which exists from the first such call on
+  poll,    ///< in RawDiskCache::poll, for loops of the caller's own
+};
+
 /// What a cache does with its memory, time and threads; may differ at every open.
 struct Options {
   /// Used only if the cache is made by this open; else 0 or the same as when it was formatted.
@@ -113,6 +119,8 @@ struct Options {
   /// A thread of the cache's own that writes checkpoints off the callers' path. Without it call
   /// maintain() now and then; what cannot wait is done by the call that needs it.
   bool maintenance_thread = true;
+
+  Completion completion = Completion::thread;
 
   IoEngine engine = IoEngine::automatic;
   DirectIo direct = DirectIo::automatic;

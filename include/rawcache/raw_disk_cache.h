@@ -10,7 +10,9 @@
 #include <string_view>
 #include <vector>
 
+#include "rawcache/async.h"
 #include "rawcache/disk.h"
+#include "rawcache/load.h"
 #include "rawcache/options.h"
 #include "rawcache/result.h"
 #include "rawcache/stats.h"
@@ -158,9 +160,63 @@ class RawDiskCache {
   /// Largest value that fits beside a key of `key_bytes` bytes, bytes.
   std::uint64_t value_bytes_max(std::size_t key_bytes = 0) const;
 
-  /// Flushes, writes a checkpoint and releases the device. Later calls return Errc::closed. Values
+  /// Ends what has been begun asynchronously (see Operation), flushes, writes a checkpoint and
+  /// releases the device. Later calls return Errc::closed. Values
   /// stay valid. Errors: those of flush_writes; the device is released all the same.
   Result<void> close();
+
+  // Get or fetch.
+
+  /// The value of `key`; if it is not there, what `loader` finds, which is stored and returned.
+  /// One load per key at a time: others who want the key meanwhile, also by the asynchronous call,
+  /// wait for it and get its result. The loader runs in the calling thread. A failed load is told
+  /// to all who wait, and not remembered. Whatever is stored, removed or cleared under the key
+  /// while it is being loaded stays: what was loaded is then handed out, but not stored
+  /// (Stats::loads_not_stored, also if storing it fails). An entry that the device cannot read
+  /// (io_error) is loaded, too. Errors: the loader's own; load_failed; key_empty, key_too_long;
+  /// out_of_memory; closed.
+  Result<Value> lookup_or_load(std::string_view key, const Loader& loader,
+                               LoadOptions options = {});
+  /// The same for many: one call of the loader for all that are missing and not being loaded
+  /// already. One result per key, in the order of the keys.
+  std::vector<Result<Value>> lookup_or_load_batch(std::span<const std::string_view> keys,
+                                                  const BatchLoader& loader,
+                                                  LoadOptions options = {});
+  std::vector<Result<Value>> lookup_or_load_batch(std::span<const std::string> keys,
+                                                  const BatchLoader& loader,
+                                                  LoadOptions options = {});
+
+  // The same calls asynchronously: nothing happens before the Operation is started, awaited or
+  // got; see there. Results, effects and errors are those of the blocking call; out_of_memory also
+  // if no thread can be made. Lookups that are begun together are carried out as one lookup_batch,
+  // stores and removes under one commit. Those that write are carried out in the order in which
+  // they were begun; a lookup sees what has ended before it was begun, and may see what has not.
+
+  Operation<Result<Value>> async_lookup(std::string_view key);
+  Operation<std::vector<Result<Value>>> async_lookup_batch(std::span<const std::string_view> keys);
+  Operation<std::vector<Result<Value>>> async_lookup_batch(std::span<const std::string> keys);
+  Operation<Result<bool>> async_contains(std::string_view key);
+  Operation<Result<void>> async_store(std::string_view key, OwnedBytes value,
+                                      StoreOptions options = {});
+  Operation<Result<void>> async_store_buffered(std::string_view key, OwnedBytes value,
+                                               StoreOptions options = {});
+  Operation<Result<void>> async_remove(std::string_view key);
+  Operation<Result<void>> async_remove_buffered(std::string_view key);
+  Operation<Result<std::uint64_t>> async_flush_writes();
+  Operation<Result<void>> async_clear();
+  Operation<Result<void>> async_maintain();
+  /// `each` is called on a thread of the cache's own, whatever Options::completion says.
+  Operation<Result<void>> async_for_each_key(std::function<bool(const KeyInfo&)> each);
+  /// The loader is called where callbacks are, and replies when it has found the value.
+  Operation<Result<Value>> async_lookup_or_load(std::string_view key, AsyncLoader loader,
+                                                LoadOptions options = {});
+
+  /// Completion::poll: hands over what has ended, in the calling thread, and returns how many that
+  /// were. Does not wait. One thread at a time.
+  std::size_t poll();
+  /// Completion::poll: a file descriptor that is readable while poll() has something to hand over,
+  /// for select, poll and epoll; nothing else may be done with it. -1 otherwise.
+  int native_handle() const;
 
   // For tools.
 
@@ -186,8 +242,13 @@ class RawDiskCache {
 
  private:
   class Impl;
-  explicit RawDiskCache(std::unique_ptr<Impl> impl);
+  class Async;
+  explicit RawDiskCache(std::unique_ptr<Impl> impl, std::shared_ptr<Async> async);
+  static Result<RawDiskCache> with_async(std::unique_ptr<Impl> impl, Completion completion);
+  void end();
+
   std::unique_ptr<Impl> impl_;
+  std::shared_ptr<Async> async_;  ///< operations keep it, too
 };
 
 }  // namespace rawcache

@@ -52,6 +52,9 @@ enum class Errc : std::uint8_t {
   sync_failed,   ///< The device failed a sync; the data will be written again, never only synced.
   flush_failed,  ///< Accepted and readable, but the flush that followed failed: not durable yet.
   buffer_full,   ///< Not accepted: the write buffer is full and cannot be flushed.
+
+  // Other people's.
+  load_failed,  ///< The loader of lookup_or_load threw, gave no reply or too few results.
 };
 
 /// An error: what happened (code), where and why (detail). Cheap to return for not_found.

@@ -71,6 +71,15 @@ struct Stats {
   std::uint64_t removes = 0;
   double hit_ratio() const { return lookups == 0 ? 0.0 : double(hits) / double(lookups); }
 
+  // Asynchronous calls and loads.
+  std::uint64_t async_calls = 0;      ///< begun
+  std::uint64_t async_in_flight = 0;  ///< begun and not yet handed over
+  std::uint64_t loads = 0;            ///< keys that loaders were asked for
+  std::uint64_t load_waits = 0;       ///< calls that waited for somebody else's load
+  std::uint64_t load_failures = 0;    ///< of loads
+  /// Loaded and handed out, but not stored: written meanwhile, or the store failed.
+  std::uint64_t loads_not_stored = 0;
+
   // What left the cache, by cause.
   std::uint64_t evicted = 0;  ///< with a reclaimed segment
   std::uint64_t evicted_index_full =

@@ -71,6 +71,7 @@ constexpr std::array kErrcTexts{
              "nothing is lost yet; flush again"},
     ErrcText{Errc::buffer_full, "buffer_full", "write buffer full",
              "flush again once the device works"},
+    ErrcText{Errc::load_failed, "load_failed", "loading failed", "correct the loader"},
 };
 
 const ErrcText* text_of(Errc code) {
@@ -82,7 +83,7 @@ constexpr bool in_order_of_the_enumeration() {
   for (std::size_t i = 0; i < kErrcTexts.size(); ++i) {
     if (static_cast<std::size_t>(kErrcTexts[i].code) != i) return false;
   }
-  return kErrcTexts.size() == static_cast<std::size_t>(Errc::buffer_full) + 1;
+  return kErrcTexts.size() == static_cast<std::size_t>(Errc::load_failed) + 1;
 }
 static_assert(in_order_of_the_enumeration());
 

@@ -5,6 +5,7 @@
 //   memory_lookup.cc  the same from the memory tier
 //   reclaim.cc      freeing segments: what is kept, copied and dropped
 //   maintenance.cc  spare segments, checkpoint, clear
+//   watch.cc        what loads watch while they fetch
 //   open.cc         open, recover, close
 //   cache_stats.cc  Stats
 //   segment_snapshot.cc  what each segment holds
@@ -33,6 +34,7 @@
 #include "cache/recovery.h"
 #include "cache/segment_log.h"
 #include "cache/superblock_io.h"
+#include "cache/write_watch.h"
 #include "rawcache/raw_disk_cache.h"
 
 namespace rawcache {
@@ -58,15 +60,38 @@ class RawDiskCache::Impl {
     std::chrono::seconds ttl{0};
     std::uint32_t flags = 0;
     bool durable = false;
+    /// Of a load: nothing is appended if its key has been written meanwhile.
+    const WriteWatch::Watched* unless_written = nullptr;
   };
+  /// How a value was stored. Sequence 0: it was not.
+  struct StoredAs {
+    std::uint64_t sequence = 0;
+    std::uint32_t expires_at = 0;
+  };
+  static WriteCall store_call(std::string_view key, std::span<const std::byte> value,
+                              const StoreOptions& options, bool durable) {
+    return {
+        .key = key, .value = value, .ttl = options.ttl, .flags = options.flags, .durable = durable};
+  }
   Result<void> write(const WriteCall& call);
+  /// The same for many, in order; the durable ones share a commit. `stored` is null or has one
+  /// place per call.
+  std::vector<Result<void>> write_group(std::span<const WriteCall> calls,
+                                        StoredAs* stored = nullptr);
   Result<std::uint64_t> flush_writes();
 
   // lookup.cc
   Result<Value> lookup(std::string_view key);
   std::vector<Result<Value>> lookup_batch(std::span<const std::string_view> keys);
   Result<bool> contains(std::string_view key);
+  /// As lookup_batch, but counts nothing.
+  std::vector<Result<Value>> find_values(std::span<const std::string_view> keys);
   Result<void> for_each_key(const std::function<bool(const KeyInfo&)>& each);
+
+  // watch.cc
+  /// Between the two, `watched` notes whether its key is written.
+  void begin_watch(std::string_view key, WriteWatch::Watched& watched);
+  void end_watch(const WriteWatch::Watched& watched);
 
   // maintenance.cc
   Result<void> clear();
@@ -94,9 +119,13 @@ class RawDiskCache::Impl {
   // store.cc
   Result<void> check(const WriteCall& call) const;
   std::uint32_t expiry(std::chrono::seconds ttl, std::int64_t now) const;
+  Result<StoredAs> begin_write(const WriteCall& call, DirectWrite* direct);
+  void end_writes();
   /// Says where the entry lies now.
-  Result<EntryPlace> append(EntryFields& entry, DirectWrite* direct);
+  Result<EntryPlace> append(EntryFields& entry, DirectWrite* direct,
+                            const WriteWatch::Watched* unless_written);
   Result<LogWriter::Obstacle> try_append(EntryFields& entry, DirectWrite* direct,
+                                         const WriteWatch::Watched* unless_written,
                                          EntryPlace& place);
   Result<void> publish(const EntryFields& entry, Location location, unsigned hits,
                        DirectWrite* direct) REQUIRES(log_mutex_);
@@ -263,6 +292,7 @@ class RawDiskCache::Impl {
 
   std::unique_ptr<Ghost> ghost_ PT_GUARDED_BY(log_mutex_);  ///< null if the policy does not ask
   std::uint64_t tokens_ GUARDED_BY(log_mutex_) = 0;         ///< bytes that may be copied
+  WriteWatch watch_ GUARDED_BY(log_mutex_);
 
   std::atomic<std::uint64_t> replay_from_{0};  ///< of the durable checkpoint
   std::atomic<std::uint64_t> appended_at_checkpoint_{0};

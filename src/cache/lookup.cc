@@ -158,6 +158,12 @@ std::vector<Result<Value>> RawDiskCache::Impl::lookup_batch(
   LatencyTimer timer(counters_.lookup_batch_latency);
   counters_.batches.add();
   counters_.lookups.add(keys.size());
+  auto results = find_values(keys);
+  for (const auto& result : results) count_lookup(result);
+  return results;
+}
+
+std::vector<Result<Value>> RawDiskCache::Impl::find_values(std::span<const std::string_view> keys) {
   const std::int64_t time = now();
   std::vector<Result<Value>> results(keys.size(), std::unexpected(Errc::not_found));
 
@@ -204,7 +210,6 @@ std::vector<Result<Value>> RawDiskCache::Impl::lookup_batch(
     }
     answers[i] = ReadAnswer();  // lets go of the read buffer, if no value keeps it
   }
-  for (const auto& result : results) count_lookup(result);
   return results;
 }
 

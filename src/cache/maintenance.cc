@@ -270,6 +270,7 @@ Result<void> RawDiskCache::Impl::clear() {
   writer_->discard();
   log_->clear();
   index_->clear();
+  watch_.all_written();
   if (ghost_) ghost_->clear();
   if (memory_) memory_->clear();
   // The other copy too, so that the clear outlives the rot of one. It is durable without.
@@ -372,12 +373,7 @@ void RawDiskCache::Impl::forget_background_failures() {
 Result<void> RawDiskCache::Impl::flush_if_late() {
   if (options_.flush_interval.count() == 0 || until_late_ns() != 0) return {};
   const auto flushed = flush_writes();
-  if (flushed) {
-    background_failures_ = 0;
-    background_failed_.store(false);
-    retry_flush_ns_.store(0);
-    return {};
-  }
+  if (flushed) return {};
   counters_.background_flush_failures.add();
   background_failed_.store(true);
   const auto interval =

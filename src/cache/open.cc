@@ -328,7 +328,7 @@ Result<RawDiskCache> RawDiskCache::open(std::string_view path_view, Options opti
 Result<RawDiskCache> RawDiskCache::open(std::unique_ptr<Disk> disk, Options options) {
   auto impl = Impl::open(std::move(disk), options);
   if (!impl) return std::unexpected(impl.error());
-  return RawDiskCache(std::move(*impl));
+  return with_async(std::move(*impl), options.completion);
 }
 
 }  // namespace rawcache

@@ -1,19 +1,13 @@
-// The public class: forwards to Impl.
+// The blocking calls of the public class: forwards to Impl. The rest of it is in src/async.
 #include "rawcache/raw_disk_cache.h"
 
 #include "cache/cache_impl.h"
 
 namespace rawcache {
 
-RawDiskCache::RawDiskCache(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-RawDiskCache::RawDiskCache(RawDiskCache&&) noexcept = default;
-RawDiskCache& RawDiskCache::operator=(RawDiskCache&&) noexcept = default;
-RawDiskCache::~RawDiskCache() = default;
-
 Result<void> RawDiskCache::store(std::string_view key, std::span<const std::byte> value,
                                  StoreOptions options) {
-  return impl_->write(
-      {.key = key, .value = value, .ttl = options.ttl, .flags = options.flags, .durable = true});
+  return impl_->write(Impl::store_call(key, value, options, true));
 }
 Result<void> RawDiskCache::store(std::string_view key, std::string_view value,
                                  StoreOptions options) {
@@ -22,8 +16,7 @@ Result<void> RawDiskCache::store(std::string_view key, std::string_view value,
 
 Result<void> RawDiskCache::store_buffered(std::string_view key, std::span<const std::byte> value,
                                           StoreOptions options) {
-  return impl_->write(
-      {.key = key, .value = value, .ttl = options.ttl, .flags = options.flags, .durable = false});
+  return impl_->write(Impl::store_call(key, value, options, false));
 }
 Result<void> RawDiskCache::store_buffered(std::string_view key, std::string_view value,
                                           StoreOptions options) {
@@ -55,11 +48,9 @@ Result<void> RawDiskCache::for_each_key(const std::function<bool(const KeyInfo&)
   return impl_->for_each_key(each);
 }
 Result<void> RawDiskCache::maintain() { return impl_->maintain(); }
-Stats RawDiskCache::stats() const { return impl_->stats(); }
 std::vector<SegmentInfo> RawDiskCache::segments() const { return impl_->segments(); }
 std::uint64_t RawDiskCache::value_bytes_max(std::size_t key_bytes) const {
   return impl_->value_bytes_max(key_bytes);
 }
-Result<void> RawDiskCache::close() { return impl_->close(); }
 
 }  // namespace rawcache

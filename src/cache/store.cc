@@ -88,6 +88,48 @@ Result<void> RawDiskCache::Impl::write(const WriteCall& call) {
   } else if (sampled()) {
     timer.emplace(counters_.store_buffered_latency);
   }
+  DirectWrite direct;
+  const auto begun = begin_write(call, call.durable ? &direct : nullptr);
+  if (!begun && begun.error() != Errc::flush_failed) return std::unexpected(begun.error());
+  Result<void> result;
+  if (!begun) {
+    result = std::unexpected(begun.error());
+  } else if (call.durable && begun->sequence != 0) {
+    result = wait_until_durable(direct);
+  }
+  end_writes();
+  return result;
+}
+
+std::vector<Result<void>> RawDiskCache::Impl::write_group(std::span<const WriteCall> calls,
+                                                          StoredAs* stored) {
+  std::vector<Result<void>> results(calls.size());
+  // They stay where they are until their batch has ended.
+  const auto direct = std::make_unique<DirectWrite[]>(calls.size());
+  std::vector<std::uint32_t> waiting;
+  const std::uint64_t start = monotonic_ns();
+  for (std::uint32_t i = 0; i < calls.size(); ++i) {
+    results[i] = check(calls[i]);
+    if (!results[i]) continue;
+    const auto begun = begin_write(calls[i], calls[i].durable ? &direct[i] : nullptr);
+    if (!begun) {
+      results[i] = std::unexpected(begun.error());
+      continue;
+    }
+    if (stored != nullptr) stored[i] = *begun;
+    if (calls[i].durable && begun->sequence != 0) waiting.push_back(i);
+  }
+  for (const std::uint32_t i : waiting) {
+    results[i] = wait_until_durable(direct[i]);
+    counters_.store_latency.add(monotonic_ns() - start);
+  }
+  if (!closed_.load(std::memory_order_relaxed)) end_writes();
+  return results;
+}
+
+/// Up to where a durable call waits. On flush_failed the entry has been stored all the same.
+Result<RawDiskCache::Impl::StoredAs> RawDiskCache::Impl::begin_write(const WriteCall& call,
+                                                                     DirectWrite* direct) {
   const std::uint64_t key_hash = hash_key(call.key, superblock_.id);
   index_->prefetch(key_hash);  // the value is hashed meanwhile
   EntryFields entry{.kind = call.kind,
@@ -102,49 +144,51 @@ Result<void> RawDiskCache::Impl::write(const WriteCall& call) {
   (call.durable ? counters_.stores : counters_.buffered_stores).add();
   if (call.kind == EntryKind::remove) counters_.removes.add();
 
-  DirectWrite direct;
   // A full buffer that could not be flushed takes nothing more: memory is bounded.
   if (!call.durable && io_->flush_due()) {
     if (auto room = make_buffer_room(); !room) {
       feed_relocation();
-      return room;
+      return std::unexpected(room.error());
     }
   }
-  const auto place = append(entry, call.durable ? &direct : nullptr);
+  const auto place = append(entry, direct, call.unless_written);
   if (!place) return std::unexpected(place.error());
+  if (entry.sequence == 0) return StoredAs();  // written by somebody else meanwhile
   if (memory_) tell_memory(call, entry, *place);
   counters_.user_bytes_stored.add(call.key.size() + call.value.size());
+  if (call.durable) return StoredAs{entry.sequence, entry.expires_at};
 
-  Result<void> result;
-  if (!call.durable && background_failed_.load(std::memory_order_relaxed) &&
-      background_failed_.exchange(false)) {
+  Result<StoredAs> result = StoredAs{entry.sequence, entry.expires_at};
+  if (background_failed_.load(std::memory_order_relaxed) && background_failed_.exchange(false)) {
     result = std::unexpected(Error(Errc::flush_failed, "an earlier flush in the background"));
   }
-  if (call.durable) {
-    result = wait_until_durable(direct);
-  } else if (io_->flush_due()) {
+  if (io_->flush_due()) {
     if (auto started = make_buffer_room(); !started) {
       feed_relocation();
       result = std::unexpected(
           Error(Errc::flush_failed, started.error().detail(), started.error().os_error()));
     }
   }
+  return result;
+}
+
+void RawDiskCache::Impl::end_writes() {
   const bool late = options_.flush_interval.count() > 0 && maintenance_.joinable() &&
                     !timer_set_.load() && !timer_set_.exchange(true);
   if (late || segments_wanted_.load(std::memory_order_relaxed) || checkpoint_due()) {
     wake_maintenance();
   }
-  return result;
 }
 
-Result<EntryPlace> RawDiskCache::Impl::append(EntryFields& entry, DirectWrite* direct) {
+Result<EntryPlace> RawDiskCache::Impl::append(EntryFields& entry, DirectWrite* direct,
+                                              const WriteWatch::Watched* unless_written) {
   int dry_flushes = 0;
   EntryPlace place;
   for (;;) {
     if (entry.kind == EntryKind::value && index_->full()) {
       if (auto room = make_index_room(); !room) return std::unexpected(room.error());
     }
-    const auto obstacle = try_append(entry, direct, place);
+    const auto obstacle = try_append(entry, direct, unless_written, place);
     if (!obstacle) return std::unexpected(obstacle.error());
     Result<void> removed;
     switch (*obstacle) {
@@ -165,9 +209,11 @@ Result<EntryPlace> RawDiskCache::Impl::append(EntryFields& entry, DirectWrite* d
   }
 }
 
-Result<LogWriter::Obstacle> RawDiskCache::Impl::try_append(EntryFields& entry, DirectWrite* direct,
-                                                           EntryPlace& place) {
+Result<LogWriter::Obstacle> RawDiskCache::Impl::try_append(
+    EntryFields& entry, DirectWrite* direct, const WriteWatch::Watched* unless_written,
+    EntryPlace& place) {
   MutexLock lock(log_mutex_);
+  if (unless_written != nullptr && unless_written->written) return LogWriter::Obstacle::none;
   // What is wanted again after it had gone has proved its worth: it joins the main stream, or has a
   // hit and is copied there in its time.
   const bool returns = entry.kind == EntryKind::value && ghost_ && ghost_->knows(entry.key_hash);
@@ -207,6 +253,7 @@ Result<void> RawDiskCache::Impl::publish(const EntryFields& entry, Location loca
   } else {
     before = index_->erase(entry.key_hash);
   }
+  watch_.written(entry.key_hash);
   if (direct == nullptr) return {};
   direct->key_hash = entry.key_hash;
   direct->location = location;
