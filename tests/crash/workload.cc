@@ -137,8 +137,12 @@ Result<void> Workload::store(RawDiskCache& cache, std::uint32_t key, bool durabl
   const std::string value = make_value(key, next_version_++, value_size());
   const Stats before = cache.stats();
   tell_({.type = Event::Type::issued, .kind = Kind::store, .key = key});
-  auto result = durable ? cache.store(key_name(key), value, {ttl})
-                        : cache.store_buffered(key_name(key), value, {ttl});
+  // Every third call by its asynchronous twin, carried out here.
+  const bool twin = next_version_ % 3 == 0;
+  auto result = twin && durable ? cache.async_store(key_name(key), value, {ttl}).get()
+                : twin          ? cache.async_store_buffered(key_name(key), value, {ttl}).get()
+                : durable       ? cache.store(key_name(key), value, {ttl})
+                                : cache.store_buffered(key_name(key), value, {ttl});
   return tell_end(cache, before, std::move(result), durable);
 }
 
@@ -146,7 +150,11 @@ Result<void> Workload::remove(RawDiskCache& cache, std::uint32_t key, bool durab
   ++next_version_;
   const Stats before = cache.stats();
   tell_({.type = Event::Type::issued, .kind = Kind::remove, .key = key});
-  auto result = durable ? cache.remove(key_name(key)) : cache.remove_buffered(key_name(key));
+  const bool twin = next_version_ % 3 == 0;
+  auto result = twin && durable ? cache.async_remove(key_name(key)).get()
+                : twin          ? cache.async_remove_buffered(key_name(key)).get()
+                : durable       ? cache.remove(key_name(key))
+                                : cache.remove_buffered(key_name(key));
   return tell_end(cache, before, std::move(result), durable);
 }
 
