@@ -22,7 +22,9 @@ namespace {
 /// A run that takes longer hangs.
 constexpr unsigned kRunSecondsMax = 600;
 /// What a process takes beside the caches that it is given: code, stacks, filters, indexes.
-constexpr std::uint64_t kProcessBytes = std::uint64_t{48} << 20;
+constexpr std::uint64_t kProcessBytes = std::uint64_t{64} << 20;
+/// What is loaded is so many times what memory could hold.
+constexpr std::uint64_t kDataPerMemory = 3;
 
 /// Runs the phase in a child, so that nothing of one engine is left when the next one comes.
 std::optional<Sample> run_in_child(const EngineKind& kind, const PhaseRun& run,
@@ -85,8 +87,8 @@ std::string short_number(double number) {
   return text;
 }
 
-/// Of everything, page cache included: the caches, two write buffers, a batch that was read and a
-/// batch that is handed over.
+/// Of everything, page cache included: the caches, two write buffers, and the values of a batch,
+/// twice: where they were read and where they were handed over.
 std::uint64_t memory_limit(const Plan& plan, std::uint64_t value_bytes) {
   return plan.cache_bytes + 2 * plan.write_buffer_bytes + kProcessBytes +
          2 * kBatchKeys * value_bytes;
@@ -99,7 +101,6 @@ class Round {
       : plan_(&plan),
         value_bytes_(value_bytes),
         pool_(value_bytes),
-        group_(plan.memory_group, memory_limit(plan, value_bytes)),
         results_(&results),
         progress_(&progress) {}
 
@@ -140,7 +141,8 @@ class Round {
       results_->caches_dropped_by = plan_->drop_caches ? drop_caches(folder_of(kind)) : "nothing";
       const PhaseRun run = phase_run(kind, phase, repetition);
       std::string how;
-      if (const auto sample = run_in_child(kind, run, group_, how)) {
+      const MemoryGroup group(plan_->memory_group, memory_limit(*plan_, value_bytes_));
+      if (const auto sample = run_in_child(kind, run, group, how)) {
         results_->runs.push_back({value_bytes_, run.settings.entries, std::string(phase.name),
                                   kind.name, repetition, *sample});
       } else {
@@ -178,7 +180,9 @@ class Round {
   }
 
   std::uint64_t entries_of(const EngineKind& kind) const {
-    const std::uint64_t entries = plan_->data_bytes / (value_bytes_ + Key::kBytes);
+    const std::uint64_t data =
+        std::max(plan_->data_bytes, kDataPerMemory * memory_limit(*plan_, value_bytes_));
+    const std::uint64_t entries = data / (value_bytes_ + Key::kBytes);
     return std::clamp<std::uint64_t>(entries, 1, std::min(plan_->entries_max, kind.entries_max));
   }
 
@@ -206,7 +210,6 @@ class Round {
   const Plan* plan_;
   std::uint64_t value_bytes_;
   ValuePool pool_;
-  MemoryGroup group_;
   std::map<std::uint64_t, Zipf> zipfs_;  ///< by number of entries
   Results* results_;
   const Progress* progress_;

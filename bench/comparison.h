@@ -21,7 +21,7 @@ struct Plan {
   double seconds = 0.5;  ///< of one run of a phase
   double settle_s_max = 10;
   bool drop_caches = true;  ///< empty the page cache of the whole machine before every run
-  std::uint64_t data_bytes = std::uint64_t{512} << 20;  ///< keys and values that are loaded
+  std::uint64_t data_bytes = std::uint64_t{512} << 20;  ///< to load, or three times the memory
   std::uint64_t entries_max = 2'500'000;
   std::uint64_t cache_bytes = std::uint64_t{64} << 20;
   std::uint64_t write_buffer_bytes = std::uint64_t{64} << 20;

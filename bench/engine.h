@@ -64,6 +64,7 @@ struct EngineKind {
   std::string name;
   std::string description;  ///< how it is set up
   enum class Role : std::uint8_t { subject, peer, limit } role = Role::peer;
+  bool variant = false;                    ///< left out when time is short
   std::uint64_t entries_max = UINT64_MAX;  ///< more are not loaded
   bool durable = true;                     ///< has put_durable
   bool reads = true;   ///< runs the phases that read; off where a sibling reads the same way

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "bench/engine.h"
+#include "bench/phases.h"
 #include "rawcache/raw_disk_cache.h"
 
 namespace rawcache::bench {
@@ -17,8 +18,9 @@ constexpr std::uint64_t kSegments = 64;  ///< at least, where they are not the s
 /// Room for half as much again as is loaded, which is what the peers take of the disk or less.
 constexpr double kRoom = 1.5;
 constexpr std::uint64_t kSegmentsSpare = 8;
-/// For reads in flight; beside what keeps hot values, and less than the peers' second write buffer.
-constexpr std::uint64_t kReadBufferBytesMin = 16_MiB;
+/// For reads in flight and results, beside what keeps hot values.
+constexpr std::uint64_t kReadBufferBytes = 32_MiB;
+constexpr std::uint64_t kEntryRoomBytes = 8_KiB;
 
 struct Variant {
   EvictionPolicyKind eviction = EvictionPolicyKind::fifo;
@@ -39,7 +41,9 @@ class RawcacheEngine final : public Engine {
     options.batch_mode = variant_.batch_mode;
     options.max_operations = UINT32_MAX;
     options.write_buffer_bytes = settings.write_buffer_bytes;
-    options.read_buffer_bytes = std::max(settings.cache_bytes, kReadBufferBytesMin);
+    // A batch that was read is in the caller's hands, which memory for caching does not count.
+    options.read_buffer_bytes =
+        std::max(kReadBufferBytes, kBatchKeys * (settings.value_bytes + kEntryRoomBytes));
     options.memory_bytes = variant_.memory ? settings.cache_bytes : 0;
     auto opened = RawDiskCache::open(path, options);
     if (!opened) fail("rawcache: open", opened.error().message());
@@ -113,6 +117,7 @@ EngineKind kind(const char* name, const char* description, Variant variant) {
   return {.name = name,
           .description = std::string("flushes of 4 MiB, ") + description,
           .role = EngineKind::Role::subject,
+          .variant = !variant.memory || variant.batch_mode == BatchMode::adaptive,
           .make = [variant] { return std::make_unique<RawcacheEngine>(variant); }};
 }
 

@@ -68,7 +68,8 @@ void add_options(CLI::App& app, Arguments& arguments) {
       ->delimiter(',');
   app.add_option("--repeat", plan.repeat, "Runs of each phase, of which the median counts");
   app.add_option("--seconds", plan.seconds, "Length of a run");
-  app.add_option("--data", plan.data_bytes, "Keys and values to load, bytes")
+  app.add_option("--data", plan.data_bytes,
+                 "Keys and values to load, bytes; three times the memory at least")
       ->transform(size(true));
   app.add_option("--entries-max", plan.entries_max, "Load no more entries than this");
   app.add_option("--cache", plan.cache_bytes, "Memory for reading, bytes")->transform(size(true));
@@ -92,10 +93,10 @@ void add_options(CLI::App& app, Arguments& arguments) {
 void make_quick(const CLI::App& app, Plan& plan) {
   const auto said = [&](const char* option) { return app.count(option) > 0; };
   if (!said("--repeat")) plan.repeat = 1;
-  if (!said("--seconds")) plan.seconds = 0.2;
+  if (!said("--seconds")) plan.seconds = 0.15;
   if (!said("--data")) plan.data_bytes = std::uint64_t{128} << 20;
   if (!said("--entries-max")) plan.entries_max = 1'000'000;
-  if (!said("--cache")) plan.cache_bytes = std::uint64_t{16} << 20;
+  if (!said("--cache")) plan.cache_bytes = std::uint64_t{8} << 20;
   if (!said("--write-buffer")) plan.write_buffer_bytes = std::uint64_t{16} << 20;
   plan.settle_s_max = 3;
 }
@@ -128,9 +129,16 @@ int main(int argc, char** argv) {
     return EXIT_SUCCESS;
   }
   Plan& plan = arguments.plan;
-  if (arguments.scaling) return run_scaling({.quick = arguments.quick, .folder = plan.folder});
+  if (arguments.scaling) {
+    ScalingPlan scaling{.quick = arguments.quick, .folder = plan.folder};
+    if (app.count("--entries-max") > 0) scaling.entries_max = plan.entries_max;
+    return run_scaling(scaling);
+  }
   if (arguments.quick) make_quick(app, plan);
   plan.engines = chosen(all_engines(), arguments.engines);
+  if (arguments.quick && arguments.engines.empty()) {
+    std::erase_if(plan.engines, [](const EngineKind& kind) { return kind.variant; });
+  }
   plan.phases = chosen(std::vector<Phase>(kPhases.begin(), kPhases.end()), arguments.phases);
   if (plan.sizes.empty()) plan.sizes = {100, 1024, 4096, 65536, 1 << 20};
   if (std::ranges::any_of(plan.sizes, [](std::uint64_t size) { return size < 8; })) {

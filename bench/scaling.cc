@@ -167,16 +167,24 @@ void entries_row(std::uint64_t entries, std::size_t value_bytes) {
   std::fflush(stdout);
 }
 
-void entries_table(bool quick) {
+struct EntriesRow {
+  std::uint64_t entries = 0;
+  std::size_t value_bytes = 0;
+};
+
+void entries_table(const ScalingPlan& plan) {
   std::puts(
       "Entries, on a disk in memory, one thread:\n\n"
       "| entries | value, bytes | index, bytes per entry | load | lost to collisions | stores/s | "
       "lookups/s | open after a power cut | open after close "
       "|\n|---|---|---|---|---|---|---|---|---|");
-  entries_row(100'000, 100);
-  entries_row(1'000'000, 100);
-  if (!quick) entries_row(10'000'000, 100);
-  if (!quick) entries_row(100'000'000, 8);
+  constexpr EntriesRow kRows[] = {
+      {100'000, 100}, {1'000'000, 100}, {10'000'000, 100}, {100'000'000, 8}};
+  for (const EntriesRow& row : kRows) {
+    if (row.entries <= std::min(plan.entries_max, plan.quick ? 1'000'000 : UINT64_MAX)) {
+      entries_row(row.entries, row.value_bytes);
+    }
+  }
 }
 
 // ---- Capacity ----------------------------------------------------------------------------------
@@ -286,7 +294,7 @@ void threads_table(const ScalingPlan& plan) {
 
 int run_scaling(const ScalingPlan& plan) {
   std::filesystem::create_directories(plan.folder);
-  entries_table(plan.quick);
+  entries_table(plan);
   capacity_table();
   threads_table(plan);
   std::error_code error;
