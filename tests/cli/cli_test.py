@@ -18,7 +18,9 @@ import sys
 import tempfile
 import time
 import unittest
-import xml.etree.ElementTree as ElementTree
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
+import report
 
 OK, MISS, USAGE, NOT_A_CACHE, DAMAGE, BUSY, FAILURE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 8, 130
 PROGRAM = ""
@@ -458,61 +460,13 @@ class Bench(CliTest):
         self.assertFalse(os.path.exists(self.path))
 
 
-class Report(unittest.TestResult):
-    """One line per case, and its place in a report like GoogleTest's."""
-
-    def __init__(self):
-        super().__init__()
-        self.root = ElementTree.Element("testsuites")
-        self.suite = ElementTree.SubElement(self.root, "testsuite", name="cli_test")
-        self.counts = {"ok": 0, "FAILED": 0, "skipped": 0}
-
-    def add(self, outcome, test, text=""):
-        name = test.id().split(".")[-1].removeprefix("test_")
-        self.counts[outcome] += 1
-        print(f"  {outcome}  {type(test).__name__}: {name.replace('_', ' ')}", flush=True)
-        case = ElementTree.SubElement(self.suite, "testcase", classname="Cli" + type(test).__name__,
-                                      name=name, status="run")
-        if outcome == "FAILED":
-            print(text, flush=True)
-            ElementTree.SubElement(case, "failure", message=text)
-        elif outcome == "skipped":
-            ElementTree.SubElement(case, "skipped", message=f"cli_test.py\n{text}")
-
-    def addSuccess(self, test):
-        self.add("ok", test)
-
-    def addFailure(self, test, err):
-        super().addFailure(test, err)
-        self.add("FAILED", test, self.failures[-1][1])
-
-    def addError(self, test, err):
-        super().addError(test, err)
-        self.add("FAILED", test, self.errors[-1][1])
-
-    def addSkip(self, test, reason):
-        self.add("skipped", test, reason)
-
-    def write(self):
-        kind, _, folder = os.environ.get("GTEST_OUTPUT", "").partition(":")
-        if kind == "xml" and folder.endswith("/"):
-            os.makedirs(folder, exist_ok=True)
-            ElementTree.ElementTree(self.root).write(folder + "cli_test.xml")
-
-
 def main():
     global PROGRAM
     if len(sys.argv) < 2:
         print(__doc__.splitlines()[0], file=sys.stderr)
         return 2
     PROGRAM = os.path.abspath(sys.argv[1])
-    loader = unittest.TestLoader()
-    loader.testNamePatterns = [f"*{part.replace(' ', '_')}*" for part in sys.argv[2:]] or None
-    report = Report()
-    loader.loadTestsFromModule(sys.modules["__main__"]).run(report)
-    report.write()
-    print(f"{report.counts['ok']} passed, {report.counts['FAILED']} failed, {report.counts['skipped']} skipped")
-    return 0 if report.wasSuccessful() and report.counts["ok"] else 1
+    return report.run(sys.modules["__main__"], sys.argv[2:])
 
 
 if __name__ == "__main__":
