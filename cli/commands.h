@@ -11,7 +11,9 @@ int run_put(const PutArguments& arguments);
 int run_get(const GetArguments& arguments);
 int run_rm(const RmArguments& arguments);
 int run_keys(const KeysArguments& arguments);
-int run_stats(const CommonArguments& arguments);
+int run_stats(const StatsArguments& arguments);
+/// run_stats for a server, or again and again.
+int run_watch(const StatsArguments& arguments);
 int run_verify(const VerifyArguments& arguments);
 int run_replay(const ReplayArguments& arguments);
 int run_serve(const ServeArguments& arguments);

@@ -78,7 +78,8 @@ CLI::App* add_command(CLI::App& app, const char* name, const char* help, Argumen
 
 struct AllArguments {
   FormatArguments format;
-  CommonArguments inspect, stats;
+  CommonArguments inspect;
+  StatsArguments stats;
   PutArguments put;
   GetArguments get;
   RmArguments rm;
@@ -195,12 +196,6 @@ void add_readers(CLI::App& app, AllArguments& all, Run& run) {
   add_io(*keys, all.keys);
   add_json(*keys, all.keys.json);
 
-  auto* stats = add_command<CommonArguments>(app, "stats", "Open the cache and show its statistics",
-                                             all.stats, run, run_stats);
-  add_path(*stats, all.stats);
-  add_io(*stats, all.stats);
-  add_json(*stats, all.stats.json);
-
   auto* verify = add_command<VerifyArguments>(
       app, "verify", "Read and check everything, list damage, change nothing", all.verify, run,
       run_verify);
@@ -208,6 +203,41 @@ void add_readers(CLI::App& app, AllArguments& all, Run& run) {
   verify->add_flag("--quiet,-q", all.verify.quiet, "Only the exit status: 0 or 4");
   add_io(*verify, all.verify);
   add_json(*verify, all.verify.json);
+}
+
+void add_stats(CLI::App& app, StatsArguments& arguments, Run& run) {
+  auto* command = add_command<StatsArguments>(
+      app, "stats", "Open the cache, or ask a server, and show statistics", arguments, run,
+      run_stats);
+  command
+      ->add_option("PATH", arguments.path,
+                   "Block device or file; or a server, by what its --http listens on: "
+                   "http://HOST:PORT or unix:PATH")
+      ->required()
+      ->type_name("");
+  auto* watch = command->add_flag(
+      "--watch,-w", arguments.watch,
+      "Look again and again: a screen on a terminal, else a line each time; of a file, what its "
+      "checkpoints tell, also while it is in use");
+  command
+      ->add_option_function<std::string>(
+          "--interval",
+          [&arguments](const std::string& text) {
+            const auto interval = parse_duration(text);
+            if (!interval || *interval < std::chrono::seconds(1)) {
+              reject("--interval", "\"" + text + "\" is not a duration, like 1s, 10s or 5m");
+            }
+            arguments.interval = *interval;
+          },
+          "Time between looks (1s)")
+      ->type_name("TIME")
+      ->needs(watch);
+  command->add_option("--count", arguments.count, "End after so many looks")
+      ->check(CLI::Range(1, 1'000'000'000).description(""))
+      ->type_name("N")
+      ->needs(watch);
+  add_io(*command, arguments);
+  add_json(*command, arguments.json);
 }
 
 void add_bench(CLI::App& app, BenchArguments& arguments, Run& run) {
@@ -344,6 +374,7 @@ int run_main(int argc, char** argv) {
   add_put(app, all.put, run);
   add_get_and_rm(app, all, run);
   add_readers(app, all, run);
+  add_stats(app, all.stats, run);
   add_replay(app, all.replay, run);
   add_serve_arguments(
       *add_command<ServeArguments>(app, "serve", "Serve the cache by memcached's protocol",

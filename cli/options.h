@@ -58,6 +58,12 @@ struct KeysArguments : CommonArguments {
   bool with_details = false;
 };
 
+struct StatsArguments : CommonArguments {  ///< path: also the address of a server's statistics
+  bool watch = false;
+  std::chrono::seconds interval{1};
+  unsigned count = 0;  ///< of looks; 0: until interrupted
+};
+
 struct VerifyArguments : CommonArguments {
   bool quiet = false;
 };

@@ -56,6 +56,7 @@ ExitCode exit_code_of(Errc code) {
 
 bool stdin_is_terminal() { return ::isatty(STDIN_FILENO) != 0; }
 bool stdout_is_terminal() { return ::isatty(STDOUT_FILENO) != 0; }
+bool stdout_is_drawable() { return is_drawable(STDOUT_FILENO); }
 bool stderr_is_terminal() { return is_drawable(STDERR_FILENO); }
 
 std::string bold(std::string_view text) {
@@ -96,9 +97,11 @@ int fail_with(std::string_view name, std::string_view message, int code, bool js
 
 }  // namespace
 
-int fail(const Error& error, bool json) {
-  return fail_with(errc_name(error.code()), error.message(), exit_code_of(error.code()), json);
+int fail(const Error& error, std::string_view message, bool json) {
+  return fail_with(errc_name(error.code()), message, exit_code_of(error.code()), json);
 }
+
+int fail(const Error& error, bool json) { return fail(error, error.message(), json); }
 
 int fail_usage(std::string_view message, bool json) {
   return fail_with("usage", message, kExitUsage, json);

@@ -17,6 +17,8 @@ using metrics::JsonWriter;
 
 bool stdin_is_terminal();
 bool stdout_is_terminal();
+/// stdout may be drawn on: a terminal that is not dumb.
+bool stdout_is_drawable();
 /// stderr may be drawn on: a terminal that is not dumb.
 bool stderr_is_terminal();
 
@@ -32,6 +34,8 @@ int finish_output(int code);
 void complain(std::string_view message);
 /// Shows an error and returns its exit status. With `json` also as an object on stdout.
 int fail(const Error& error, bool json);
+/// The same in other words than those of Error::message().
+int fail(const Error& error, std::string_view message, bool json);
 int fail_usage(std::string_view message, bool json);
 
 /// Begins the one object that --json prints; every object says what made it.

@@ -7,6 +7,7 @@
 #include "cli/text.h"
 #include "metrics/stats_fields.h"
 #include "rawcache/raw_disk_cache.h"
+#include "server/http_client.h"
 
 namespace rawcache::cli {
 
@@ -62,7 +63,8 @@ void print_groups(const std::vector<StatsGroup>& groups, bool lasting) {
 
 }  // namespace
 
-int run_stats(const CommonArguments& arguments) {
+int run_stats(const StatsArguments& arguments) {
+  if (arguments.watch || server::is_http_address(arguments.path)) return run_watch(arguments);
   Options options;
   options.engine = arguments.engine;
   options.direct = arguments.direct;

@@ -29,7 +29,10 @@ int run_put(const PutArguments& arguments) {
 int run_get(const GetArguments& arguments) { return look(arguments); }
 int run_rm(const RmArguments& arguments) { return look(arguments); }
 int run_keys(const KeysArguments& arguments) { return look(arguments); }
-int run_stats(const CommonArguments& arguments) { return look(arguments); }
+int run_stats(const StatsArguments& arguments) {
+  fuzz::expect(arguments.interval.count() >= 1, "a time that never ends or is none");
+  return look(arguments);
+}
 int run_verify(const VerifyArguments& arguments) { return look(arguments); }
 int run_bench_batch_io(const BenchArguments& arguments) {
   for (const std::uint64_t size : arguments.sizes) fuzz::expect(size != 0, "an empty size");

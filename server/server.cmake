@@ -1,5 +1,5 @@
-# The server: a library for the tool and the tests. Only asio_loop, http_server, listener and server
-# know asio.
+# The server: a library for the tool and the tests. Only asio_loop, http_client, http_server, listener
+# and server know asio.
 
 find_path(RAWCACHE_ASIO_INCLUDE_DIR asio.hpp REQUIRED DOC "Where asio lies (libasio-dev)")
 mark_as_advanced(RAWCACHE_ASIO_INCLUDE_DIR)
@@ -15,6 +15,7 @@ add_library(rawcache_server STATIC
     server/auth.cc
     server/connection.cc
     server/executor.cc
+    server/http_client.cc
     server/http_request.cc
     server/http_server.cc
     server/input_buffer.cc
