@@ -36,7 +36,10 @@ PROOFS = [
     ("every crash, longer runs", "exhaustive_test", "*LongerSequences*", 1, 600),
     ("random runs", "model_test", "*", 1, 400),
     ("kills", "kill_test", "*", 1, 10),
-    ("fault sweeps", "crash_test", "*FaultSweep*", 0, 0),
+    ("fault sweeps", "fault_test", "*FaultSweep*", 0, 0),
+    ("fault sweeps, random", "fault_test", "FaultVolume.*RandomScenario*", 1, 1000),
+    ("faults, one after another", "fault_test", "FaultVolume.*AgainAndAgain*", 2, 4000),
+    ("silent faults", "fault_test", "FaultVolume.*Rotten*", 1, 4000),
 ]
 # (name, weight, length of inputs, executions with --ci)
 FUZZ_TARGETS = [("codecs", 3, 4096, 970_000), ("image", 2, 512, 3_000), ("operations", 3, 1024, 1_000),

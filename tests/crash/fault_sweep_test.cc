@@ -1,13 +1,15 @@
 // Guards C1-C3, C5, C6 and C8 on a device that fails: in fixed scenarios the k-th read, write or
-// sync fails, once or for ever, for every k until the scenario runs without meeting the fault. The
-// power may go while the device is broken, after it was healed, and later.
+// sync fails, once or for ever, for every k until the scenario runs without meeting the fault; the
+// same in short random ones. The power may go while the device is broken, after it was healed, and
+// later.
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <functional>
 #include <memory>
 #include <ostream>
 
-#include "crash/power_cut.h"
+#include "crash/fault_run.h"
 #include "support/proof.h"
 
 namespace rawcache::testing {
@@ -32,7 +34,7 @@ Scene fault_scene() {
   return scene;
 }
 
-using Scenario = void (*)(Workload& calls, RawDiskCache& cache);
+using Scenario = std::function<void(Workload& calls, RawDiskCache& cache)>;
 
 void direct_calls(Workload& calls, RawDiskCache& cache) {
   for (std::uint32_t i = 0; i < 8; ++i) (void)calls.store(cache, i % 5, true);
@@ -72,7 +74,7 @@ void around_the_log(Workload& calls, RawDiskCache& cache) {
 
 struct NamedScenario {
   const char* name;
-  Scenario run;
+  void (*run)(Workload& calls, RawDiskCache& cache);
 };
 void PrintTo(const NamedScenario& scenario, std::ostream* out) { *out << scenario.name; }
 constexpr NamedScenario kScenarios[] = {{"direct", direct_calls},
@@ -81,32 +83,73 @@ constexpr NamedScenario kScenarios[] = {{"direct", direct_calls},
                                         {"clear", around_clear},
                                         {"around_the_log", around_the_log}};
 
-class FaultSweep : public ::testing::TestWithParam<NamedScenario> {
- protected:
-  /// One run with this fault. False when it ran without meeting it.
-  bool run(Op op, std::uint64_t k, Repeat repeat, Reach reach, int os_error);
+struct Fault {
+  Op op;
+  Reach reach;  ///< of a sync: if it is not `nothing`, the medium forgets
+  const char* words;
+};
+constexpr Fault kFaults[] = {{Op::write, Reach::nothing, "write"},
+                             {Op::write, Reach::half, "write that reached half"},
+                             {Op::write, Reach::all, "write that reached the medium"},
+                             {Op::sync, Reach::nothing, "sync"},
+                             {Op::sync, Reach::all, "sync that makes the medium forget"},
+                             {Op::read, Reach::nothing, "read"},
+                             {Op::read, Reach::half, "read of half"}};
 
-  const Scene scene_ = fault_scene();
-  std::uint64_t runs_ = 0;
+enum class Looks : bool { few, many };
+
+/// A scenario, swept.
+class Sweep {
+ public:
+  /// With Looks::many every policy is looked at at every occasion, else one now and then.
+  Sweep(const Scene& scene, Looks looks) : scene_(scene), looks_(looks) {}
+
+  /// Every fault, once and for ever, for every k. `seed`: of sizes and of crashes.
+  void run(const Scenario& scenario, std::uint64_t seed);
+  std::uint64_t faults() const { return faults_; }
+
+ private:
+  /// One run with this fault. False when it ran without meeting it.
+  bool run_once(const Scenario& scenario, const Fault& fault, Repeat repeat, std::uint64_t k,
+                std::uint64_t seed);
+  void look(const char* when, const CutDisk& disk, const Oracle& oracle, std::mt19937_64& random);
+
+  const Scene& scene_;
+  const Looks looks_;
+  std::uint64_t faults_ = 0;
 };
 
-/// The device works again: everything can be flushed, and then the content is what was accepted.
-std::string check_healed(Workload& calls, RawDiskCache& cache, Oracle& oracle, std::uint32_t keys) {
-  Result<void> flushed;
-  for (int attempt = 0; attempt < 3; ++attempt) {
-    if (flushed = calls.flush(cache); flushed) break;
+void Sweep::run(const Scenario& scenario, std::uint64_t seed) {
+  for (const Fault& fault : kFaults) {
+    for (const Repeat repeat : {Repeat::once, Repeat::for_ever}) {
+      for (std::uint64_t k = 1;; ++k) {
+        SCOPED_TRACE(std::string(fault.words) + ", " +
+                     (repeat == Repeat::once ? "once" : "for ever") + ", k " + std::to_string(k));
+        const bool met = run_once(scenario, fault, repeat, k, seed);
+        if (::testing::Test::HasFailure()) return;
+        if (!met) break;
+        ++faults_;
+      }
+    }
   }
-  if (!flushed) return "the healed device cannot be flushed: " + flushed.error().message();
-  std::string wrong;
-  const Content content = content_of(cache, keys, wrong);
-  if (!wrong.empty()) return "healed: " + wrong;
-  const std::string said = oracle.check_running(content, 3);
-  return said.empty() ? said : "healed: " + said;
 }
 
-/// `reach`: of a failing write; a failing sync makes the medium forget if it is not `nothing`.
-bool FaultSweep::run(Op op, std::uint64_t k, Repeat repeat, Reach reach, int os_error) {
-  std::mt19937_64 random(k);
+/// The power may go now.
+void Sweep::look(const char* when, const CutDisk& disk, const Oracle& oracle,
+                 std::mt19937_64& random) {
+  for (const CrashPolicy policy : kPolicies) {
+    if (looks_ == Looks::few && random() % 32 != 0) continue;
+    const auto recovered = recover_from(disk.medium().crash(random, policy), scene_, random);
+    EXPECT_EQ(recovered.wrong, "") << when;
+    if (!recovered.wrong.empty()) continue;
+    EXPECT_EQ(oracle.check_after_crash(recovered.content, oracle.now()), "")
+        << when << ", policy " << static_cast<int>(policy);
+  }
+}
+
+bool Sweep::run_once(const Scenario& scenario, const Fault& fault, Repeat repeat, std::uint64_t k,
+                     std::uint64_t seed) {
+  std::mt19937_64 random(seed);
   CutDisk disk(scene_.device_bytes);
   const auto info = RawDiskCache::format(disk.disk(), scene_.format);
   EXPECT_TRUE(info);
@@ -124,61 +167,38 @@ bool FaultSweep::run(Op op, std::uint64_t k, Repeat repeat, Reach reach, int os_
   (void)calls.store(*cache, 1, false);
   oracle.set_segments_kept(segments_kept(*info, cache->stats()));
 
-  disk.disk().fail(op, k, os_error, repeat, reach);
-  if (op == Op::sync && reach != Reach::nothing) {
+  const int os_error = k % 3 == 0 && fault.op == Op::write ? ENOSPC : EIO;
+  disk.disk().fail(fault.op, k, os_error, repeat, fault.reach);
+  if (fault.op == Op::sync && fault.reach != Reach::nothing) {
     disk.disk().set_on_failure([&](const FaultyDisk::Event&) { disk.medium().forget_unsynced(); });
   }
-  GetParam().run(calls, *cache);
+  scenario(calls, *cache);
   const bool met = disk.disk().failures() > 0;
 
   // The power may go while the device is still broken, at every moment of the way back, and later.
-  const auto look = [&](const char* when) {
-    for (const CrashPolicy policy : kPolicies) {
-      auto recovered = recover_from(disk.medium().crash(random, policy), scene_, random);
-      EXPECT_EQ(recovered.wrong, "") << when;
-      if (!recovered.wrong.empty()) continue;
-      EXPECT_EQ(oracle.check_after_crash(recovered.content, oracle.now()), "")
-          << when << ", policy " << static_cast<int>(policy);
-    }
-  };
-  look("broken");
+  random.seed(k);
+  look("broken", disk, oracle, random);
   disk.disk().heal();
-  EXPECT_EQ(check_healed(calls, *cache, oracle, scene_.keys), "");
-  look("healed");
+  EXPECT_EQ(check_healed(calls, *cache, oracle, scene_), "");
+  look("healed", disk, oracle, random);
   for (std::uint32_t i = 0; i < 4; ++i) {
-    EXPECT_TRUE(calls.store(*cache, i, i % 2 == 0));
+    EXPECT_TRUE(calls.store(*cache, i % scene_.keys, i % 2 == 0));
   }
-  look("used again");
+  look("used again", disk, oracle, random);
   EXPECT_TRUE(calls.close(*cache));
-  look("closed");
-  ++runs_;
+  look("closed", disk, oracle, random);
   return met;
 }
 
+class FaultSweep : public ::testing::TestWithParam<NamedScenario> {
+ protected:
+  const Scene scene_ = fault_scene();
+};
+
 TEST_P(FaultSweep, TheKthReadWriteOrSyncMayFailForEveryK) {
-  struct Fault {
-    Op op;
-    Reach reach;
-    const char* words;
-  };
-  constexpr Fault kFaults[] = {{Op::write, Reach::nothing, "write"},
-                               {Op::write, Reach::half, "write that reached half"},
-                               {Op::write, Reach::all, "write that reached the medium"},
-                               {Op::sync, Reach::nothing, "sync"},
-                               {Op::sync, Reach::all, "sync that makes the medium forget"},
-                               {Op::read, Reach::nothing, "read"}};
-  for (const Fault& fault : kFaults) {
-    for (const Repeat repeat : {Repeat::once, Repeat::for_ever}) {
-      for (std::uint64_t k = 1;; ++k) {
-        SCOPED_TRACE(std::string(fault.words) + ", " +
-                     (repeat == Repeat::once ? "once" : "for ever") + ", k " + std::to_string(k));
-        const int os_error = k % 3 == 0 && fault.op == Op::write ? ENOSPC : EIO;
-        if (!run(fault.op, k, repeat, fault.reach, os_error)) break;
-        if (HasFailure()) return;
-      }
-    }
-  }
-  Proof().add("faults_injected", runs_);
+  Sweep sweep(scene_, Looks::many);
+  sweep.run(GetParam().run, 1);
+  Proof().add("faults_injected", sweep.faults());
 }
 
 TEST_P(FaultSweep, OpenMayMeetAFaultAtEveryIoAndTheNextOpenFindsEverything) {
@@ -195,6 +215,7 @@ TEST_P(FaultSweep, OpenMayMeetAFaultAtEveryIoAndTheNextOpenFindsEverything) {
     disk.cut_at(1);
   }
   const Image image = disk.medium().content();
+  std::uint64_t faults = 0;
   for (const Op op : {Op::read, Op::write, Op::sync}) {
     for (const Repeat repeat : {Repeat::once, Repeat::for_ever}) {
       bool met = true;
@@ -212,15 +233,59 @@ TEST_P(FaultSweep, OpenMayMeetAFaultAtEveryIoAndTheNextOpenFindsEverything) {
             recover_from(again.medium().crash(random, any_policy(random)), scene_, random);
         ASSERT_EQ(recovered.wrong, "");
         ASSERT_EQ(oracle.check_after_crash(recovered.content, oracle.now()), "");
-        ++runs_;
+        faults += met;
       }
     }
   }
-  Proof().add("faults_injected", runs_);
+  Proof().add("faults_injected", faults);
 }
 
 INSTANTIATE_TEST_SUITE_P(Scenarios, FaultSweep, ::testing::ValuesIn(kScenarios),
                          [](const auto& scenario) { return std::string(scenario.param.name); });
+
+// --- Random ones ---
+
+TEST(FaultVolume, TheKthReadWriteOrSyncOfARandomScenarioMayFailForEveryK) {
+  for (Proof proof(1, 20); proof.next();) {
+    std::mt19937_64 random(proof.seed());
+    const Scene scene = scene_for_faults(random);
+    SimDisk disk(scene.device_bytes);
+    if (!RawDiskCache::format(disk, scene.format)) continue;  // this geometry does not fit
+    const std::uint64_t steps = 4 + random() % 12;
+    Sweep sweep(scene, Looks::few);
+    sweep.run(
+        [&](Workload& calls, RawDiskCache& cache) {
+          for (std::uint64_t i = 0; i < steps; ++i) {
+            (void)calls.step(cache);
+            std::string wrong;
+            bool failed = false;
+            if (i % 4 == 3) (void)content_of(cache, scene.keys, wrong, &failed);
+            EXPECT_EQ(wrong, "");
+          }
+        },
+        random());
+    ASSERT_FALSE(HasFailure()) << scene.words() << "\n" << proof.replay_command();
+    proof.add("faults_injected", sweep.faults());
+  }
+}
+
+TEST(FaultVolume, ADeviceThatFailsAgainAndAgainLosesNothing) {
+  for (Proof proof(1, 100); proof.next();) {
+    FaultRun run(proof.seed());
+    ASSERT_EQ(run.with_errors(), "") << run.words() << "\n" << proof.replay_command();
+    proof.add("faults_injected", run.faults());
+    proof.add("failed_requests", run.failures());
+    proof.add("crash_states", run.recoveries());
+  }
+}
+
+TEST(FaultVolume, ARottenLogAndStrayWritesAndReadsAreMissesAndNeverOlderValues) {
+  for (Proof proof(1, 100); proof.next();) {
+    FaultRun run(proof.seed());
+    ASSERT_EQ(run.with_silent_faults(), "") << run.words() << "\n" << proof.replay_command();
+    proof.add("faults_injected", run.faults());
+  }
+}
 
 }  // namespace
 }  // namespace rawcache::testing

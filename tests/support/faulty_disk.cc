@@ -1,5 +1,6 @@
 #include "support/faulty_disk.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <thread>
 #include <utility>
@@ -12,12 +13,14 @@ struct FaultyDisk::Passed {
   IoBatch batch;
   std::vector<std::size_t> places;  ///< of each of its requests in the caller's batch
   std::vector<bool> told;
+  /// Requests that never end by themselves: places in the caller's batch, and their errors.
+  std::vector<std::pair<std::size_t, int>> stuck;
 };
 
-void FaultyDisk::fail(Op op, std::uint64_t k, int os_error, Repeat repeat, Reach reach) {
+void FaultyDisk::fail(Op op, std::uint64_t k, int os_error, Repeat repeat, Reach reach, Pace pace) {
   MutexLock lock(mutex_);
   const auto index = static_cast<std::size_t>(op);
-  faults_[index] = {counts_[index] + k, os_error, repeat, reach};
+  faults_[index] = {counts_[index] + k, os_error, repeat, reach, pace};
 }
 
 void FaultyDisk::fail_writes_in(Extent range, int os_error) {
@@ -72,21 +75,41 @@ FaultyDisk::Verdict FaultyDisk::judge(const Event& event) {
     const Fault& fault = faults_[index];
     if (fault.at != 0 &&
         (count == fault.at || (count > fault.at && fault.repeat == Repeat::for_ever))) {
-      verdict = {fault.os_error, fault.reach};
+      verdict = {fault.os_error, fault.reach, fault.pace};
     }
     if (event.op == Op::write) {
       for (const BadRange& bad : bad_ranges_) {
         if (event.offset < bad.range.end() && bad.range.offset < event.offset + event.size) {
-          verdict = {bad.os_error, Reach::nothing};
+          verdict = {bad.os_error, Reach::nothing, Pace::at_once};
         }
       }
     }
     if (verdict.os_error == 0) return verdict;
     ++failures_;
+  }
+  if (verdict.pace == Pace::at_once || event.op == Op::sync) tell_failure(event);
+  return verdict;
+}
+
+void FaultyDisk::tell_failure(const Event& event) {
+  std::function<void(const Event&)> hook;
+  {
+    MutexLock lock(mutex_);
     hook = on_failure_;
   }
   if (hook) hook(event);
-  return verdict;
+}
+
+void FaultyDisk::reach(const IoRequest& request, Reach reach) {
+  if (reach == Reach::nothing) return;
+  std::size_t size = request.size;
+  if (reach == Reach::half) size -= round_up(size / 2, info().io_alignment);
+  if (size == 0) return;
+  if (request.kind == IoRequest::Kind::read) {
+    (void)inner_->read(request.offset, {request.data, size});
+  } else {
+    (void)inner_->write(request.offset, {request.data, size});
+  }
 }
 
 void FaultyDisk::do_submit(IoBatch& batch) {
@@ -95,19 +118,21 @@ void FaultyDisk::do_submit(IoBatch& batch) {
     IoRequest& request = batch.requests[i];
     const Op op = request.kind == IoRequest::Kind::read ? Op::read : Op::write;
     const Verdict verdict = judge({op, request.offset, request.size});
-    request.os_error = verdict.os_error;
-    request.done = request.os_error != 0;
-    if (request.done) {
-      std::size_t size = op == Op::write && verdict.reach != Reach::nothing ? request.size : 0;
-      if (verdict.reach == Reach::half) size -= round_up(size / 2, info().io_alignment);
-      if (size > 0) (void)inner_->write(request.offset, {request.data, size});
+    if (verdict.os_error != 0) {
+      reach(request, verdict.reach);
+      if (verdict.pace == Pace::never) {
+        passed->stuck.emplace_back(i, verdict.os_error);
+      } else {
+        request.os_error = verdict.os_error;
+        request.done = true;
+      }
       continue;
     }
     passed->batch.requests.push_back(request);
     passed->places.push_back(i);
   }
   passed->told.resize(passed->places.size());
-  batch.under_way = passed->places.size();
+  batch.under_way = passed->places.size() + passed->stuck.size();
   batch.engine_state = passed;
   if (!inner_->submit(passed->batch)) {  // the inner disk is pickier than its info() says
     for (IoRequest& request : passed->batch.requests) {
@@ -120,7 +145,18 @@ void FaultyDisk::do_submit(IoBatch& batch) {
 
 void FaultyDisk::do_wait(IoBatch& batch, std::size_t at_least) {
   auto& passed = *static_cast<Passed*>(batch.engine_state.get());
-  inner_->wait(passed.batch, at_least);
+  const bool to_the_end = at_least > passed.batch.under_way;
+  inner_->wait(passed.batch, std::min(at_least, passed.batch.under_way));
+  if (to_the_end) {
+    for (const auto& [place, os_error] : std::exchange(passed.stuck, {})) {
+      IoRequest& request = batch.requests[place];
+      request.os_error = os_error;
+      request.done = true;
+      --batch.under_way;
+      const Op op = request.kind == IoRequest::Kind::read ? Op::read : Op::write;
+      tell_failure({op, request.offset, request.size});
+    }
+  }
   for (std::size_t i = 0; i < passed.places.size(); ++i) {
     const IoRequest& inner = passed.batch.requests[i];
     if (!inner.done || passed.told[i]) continue;

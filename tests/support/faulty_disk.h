@@ -19,8 +19,12 @@ class FaultyDisk final : public Disk {
   enum class Op : std::uint8_t { read, write, sync };
   static constexpr std::size_t kOps = 3;
   enum class Repeat : std::uint8_t { once, for_ever };
-  /// What of a failing write reaches the inner disk all the same.
+  /// What of a failing request is carried out all the same: of a write on the inner disk, of a read
+  /// in the memory that it reads into.
   enum class Reach : std::uint8_t { nothing, half, all };
+  /// When a failing request ends: when it is submitted, or never by itself. The latter is given up,
+  /// with its error, when its batch is waited for to the end; a hook may let time pass then.
+  enum class Pace : std::uint8_t { at_once, never };
 
   /// Told to the hook. Offset and size are 0 for a sync.
   struct Event {
@@ -36,7 +40,7 @@ class FaultyDisk final : public Disk {
   /// Fails the k-th request of this kind from now on (1: the next one), or that and all later ones.
   /// Replaces what was set for this kind.
   void fail(Op op, std::uint64_t k, int os_error, Repeat repeat = Repeat::once,
-            Reach reach = Reach::nothing);
+            Reach reach = Reach::nothing, Pace pace = Pace::at_once);
   /// Fails every write that touches the range.
   void fail_writes_in(Extent range, int os_error);
   /// Removes every fault.
@@ -59,10 +63,12 @@ class FaultyDisk final : public Disk {
     int os_error = 0;
     Repeat repeat = Repeat::once;
     Reach reach = Reach::nothing;
+    Pace pace = Pace::at_once;
   };
   struct Verdict {
     int os_error = 0;  ///< 0: it goes well
     Reach reach = Reach::nothing;
+    Pace pace = Pace::at_once;
   };
   struct BadRange {
     Extent range;
@@ -72,6 +78,9 @@ class FaultyDisk final : public Disk {
 
   /// Counts the event and calls the hooks.
   Verdict judge(const Event& event) EXCLUDES(mutex_);
+  void tell_failure(const Event& event) EXCLUDES(mutex_);
+  /// Does what a failing request does all the same.
+  void reach(const IoRequest& request, Reach reach);
 
   const DiskInfo& do_info() const override { return inner_->info(); }
   void do_submit(IoBatch& batch) override;

@@ -140,6 +140,11 @@ std::string Oracle::compare(const Content& found, const Supposition& supposed) c
   return {};
 }
 
+std::uint64_t Oracle::failed_clears() const {
+  return static_cast<std::uint64_t>(std::ranges::count_if(
+      clears_, [&](std::uint64_t version) { return op(version).fate == Fate::failed; }));
+}
+
 std::string Oracle::check_suppositions(const Content& found, Supposition supposed) const {
   const auto failed = std::ranges::count_if(clears_, [&](std::uint64_t version) {
     return version <= supposed.through && op(version).fate == Fate::failed;

@@ -65,6 +65,9 @@ class Oracle {
   std::uint32_t keys() const { return static_cast<std::uint32_t>(base_.size()); }
   std::uint64_t last_version() const { return base_version_ + ops_.size(); }
   void set_segments_kept(std::uint64_t segments) { segments_kept_ = segments; }
+  /// Failed clears since the content was certain. Each may have happened after a crash, and all
+  /// combinations of a few are tried.
+  std::uint64_t failed_clears() const;
 
   /// A moment in the story, to be judged when more is known about where batches end.
   struct Moment {

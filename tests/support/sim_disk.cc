@@ -1,6 +1,7 @@
 #include "support/sim_disk.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <map>
@@ -40,18 +41,44 @@ void SimDisk::carry_out(IoRequest& request) {
     request.os_error = EIO;
     return;
   }
+  request.kind == IoRequest::Kind::read ? carry_out_read(request) : carry_out_write(request);
+}
+
+void SimDisk::carry_out_read(const IoRequest& request) {
   std::uint64_t offset = request.offset;
-  if (request.kind == IoRequest::Kind::write && writes_until_misdirected_ > 0 &&
-      --writes_until_misdirected_ == 0) {
-    if (!misdirected_to_) return;
-    offset = *misdirected_to_;
+  if (misdirected_read_.is_due(offset)) {
+    offset = std::min(*misdirected_read_.other, content_.size() - request.size);
+    if (offset != request.offset) faults_met_.insert(++faults_);
   }
-  std::byte* place = content_.data() + offset;
-  if (request.kind == IoRequest::Kind::read) {
-    std::memcpy(request.data, place, request.size);
-  } else {
-    std::memcpy(place, request.data, request.size);
-    unsynced_.push_back({offset, {request.data, request.data + request.size}});
+  const auto end = faulty_sectors_.lower_bound(offset + request.size);
+  for (auto at = faulty_sectors_.lower_bound(round_down(offset, kSectorBytes)); at != end; ++at) {
+    faults_met_.insert(at->second);
+  }
+  std::memcpy(request.data, content_.data() + offset, request.size);
+}
+
+void SimDisk::carry_out_write(const IoRequest& request) {
+  std::uint64_t offset = request.offset;
+  const Extent meant{offset, request.size};
+  faulty_sectors_.erase(faulty_sectors_.lower_bound(offset),
+                        faulty_sectors_.lower_bound(offset + request.size));
+  if (misdirected_write_.is_due(offset)) {
+    if (!misdirected_write_.other) return note_fault({meant});
+    offset = std::min(*misdirected_write_.other, content_.size() - request.size);
+    if (offset != request.offset) note_fault({meant, {offset, request.size}});
+  }
+  std::byte* const place = content_.data() + offset;
+  if (!overwritten_.empty()) std::memcpy(overwritten_.data() + offset, place, request.size);
+  std::memcpy(place, request.data, request.size);
+  unsynced_.push_back({offset, {request.data, request.data + request.size}});
+}
+
+void SimDisk::note_fault(std::initializer_list<Extent> places) {
+  ++faults_;
+  for (const Extent& place : places) {
+    for (std::uint64_t at = place.offset; at < place.end(); at += kSectorBytes) {
+      faulty_sectors_[at] = faults_;
+    }
   }
 }
 
@@ -179,10 +206,53 @@ void SimDisk::forget_unsynced() {
   unsynced_.clear();
 }
 
-void SimDisk::misdirect_write(std::uint64_t k, std::optional<std::uint64_t> to) {
+void SimDisk::misdirect_write(std::uint64_t k, std::optional<std::uint64_t> to, Extent zone) {
   MutexLock lock(mutex_);
-  writes_until_misdirected_ = k;
-  misdirected_to_ = to;
+  misdirected_write_ = {k, to, zone};
+}
+
+void SimDisk::misdirect_read(std::uint64_t k, std::uint64_t from, Extent zone) {
+  MutexLock lock(mutex_);
+  misdirected_read_ = {k, from, zone};
+}
+
+void SimDisk::keep_overwritten() {
+  MutexLock lock(mutex_);
+  overwritten_ = content_;
+}
+
+bool SimDisk::rot(std::uint64_t sector, Rot rot, std::mt19937_64& random) {
+  MutexLock lock(mutex_);
+  std::array<std::byte, kSectorBytes> bytes{};
+  std::byte* const place = content_.data() + sector;
+  switch (rot) {
+    case Rot::bit:
+      std::memcpy(bytes.data(), place, kSectorBytes);
+      bytes[random() % kSectorBytes] ^= std::byte(1 << random() % 8);
+      break;
+    case Rot::zeros:
+      break;
+    case Rot::ones:
+      bytes.fill(std::byte{0xFF});
+      break;
+    case Rot::garbage:
+      for (std::byte& byte : bytes) byte = std::byte(random());
+      break;
+    case Rot::stale:
+      RAWCACHE_ASSERT(!overwritten_.empty());
+      std::memcpy(bytes.data(), overwritten_.data() + sector, kSectorBytes);
+      break;
+  }
+  if (std::memcmp(bytes.data(), place, kSectorBytes) == 0) return false;
+  std::memcpy(place, bytes.data(), kSectorBytes);
+  std::memcpy(durable_.data() + sector, bytes.data(), kSectorBytes);
+  note_fault({{sector, kSectorBytes}});
+  return true;
+}
+
+std::uint64_t SimDisk::faults_met() const {
+  MutexLock lock(mutex_);
+  return faults_met_.size();
 }
 
 void SimDisk::overwrite(std::uint64_t offset, std::span<const std::byte> bytes) {

@@ -7,17 +7,22 @@
 //
 // The atlas of what may come together, because the cache claims to survive it: any one of the crash
 // policies, any number of times, also during recovery, with failing requests and syncs and with
-// writes forgotten by a failed sync; or, without crashes and failures, one silent fault of the
-// medium (rot, zeros, a misdirected or lost write) per place that the format keeps twice. Two
-// rotten checkpoints or superblocks are an error when opening, not a wrong answer. Not claimed: a
-// sync that lies about writes of which none failed, and a request that never completes (its caller
+// writes forgotten by a failed sync; or, without crashes and failures, any number of silent faults
+// in the log (rot, stale sectors, misdirected or lost writes, misdirected reads); or one of them in
+// a checkpoint or superblock, of which there are two. Two rotten checkpoints or superblocks are an
+// error when opening, not a wrong answer. Not claimed: a sync that lies about writes of which none
+// failed, and a request that never completes and is not given up by the kernel either (its caller
 // waits, and so does close).
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
+#include <limits>
+#include <map>
 #include <memory>
 #include <optional>
 #include <random>
+#include <set>
 #include <span>
 #include <vector>
 
@@ -34,6 +39,15 @@ enum class CrashPolicy : std::uint8_t {
   any_torn,     ///< each write by itself is lost, kept or torn: any subset of its sectors is kept
   any_shorn,    ///< as any_torn, and one sector of a torn write is torn at a byte
   any_garbage,  ///< each sector by itself is lost, kept or garbage
+};
+
+/// What becomes of a sector by itself.
+enum class Rot : std::uint8_t {
+  bit,      ///< one bit of it is another
+  zeros,    ///< it is all 0x00
+  ones,     ///< it is all 0xFF
+  garbage,  ///< it is random
+  stale,    ///< it is what it was before it was last written
 };
 
 /// A sector whose content a power cut leaves open, and what it may be.
@@ -70,8 +84,21 @@ class SimDisk final : public Disk {
   /// What a kernel does after a failed write-back: what was not synced still reads as written,
   /// counts as synced, and is not durable.
   void forget_unsynced();
-  /// The k-th write from now on (1: the next) succeeds and goes to `to` instead; nullopt: nowhere.
-  void misdirect_write(std::uint64_t k, std::optional<std::uint64_t> to);
+
+  // Silent faults. `faults_met` counts those that a read or recovery has come across since.
+
+  /// The k-th write that begins in `zone` from now on (1: the next) succeeds and goes to `to`
+  /// instead; nullopt: nowhere.
+  void misdirect_write(std::uint64_t k, std::optional<std::uint64_t> to, Extent zone = kAnywhere);
+  /// The k-th read that begins in `zone` from now on finds what is at `from`.
+  void misdirect_read(std::uint64_t k, std::uint64_t from, Extent zone = kAnywhere);
+  /// Keeps what is overwritten from now on, for Rot::stale.
+  void keep_overwritten();
+  /// Damages the sector, durably. False: it would be what it is.
+  bool rot(std::uint64_t sector, Rot rot, std::mt19937_64& random);
+  std::uint64_t faults_met() const;
+  static constexpr Extent kAnywhere{0, std::numeric_limits<std::uint64_t>::max()};
+
   /// Overwrites the range durably.
   void overwrite(std::uint64_t offset, std::span<const std::byte> bytes);
 
@@ -93,7 +120,21 @@ class SimDisk final : public Disk {
   void do_wait(IoBatch& batch, std::size_t at_least) override;
   int do_sync() override;
 
+  /// The k-th request of a kind that begins in a zone.
+  struct Misdirection {
+    std::uint64_t in = 0;  ///< requests; 0: none
+    std::optional<std::uint64_t> other;
+    Extent zone;
+    bool is_due(std::uint64_t offset) {
+      return in > 0 && offset >= zone.offset && offset - zone.offset < zone.size && --in == 0;
+    }
+  };
+
   void carry_out(IoRequest& request) REQUIRES(mutex_);
+  void carry_out_read(const IoRequest& request) REQUIRES(mutex_);
+  void carry_out_write(const IoRequest& request) REQUIRES(mutex_);
+  /// A silent fault now lies in these sectors.
+  void note_fault(std::initializer_list<Extent> places) REQUIRES(mutex_);
   /// Unsynced writes, and after them those under way.
   std::vector<Write> volatile_writes() const REQUIRES(mutex_);
 
@@ -105,8 +146,12 @@ class SimDisk final : public Disk {
   std::vector<UnderWay*> under_way_ GUARDED_BY(mutex_);
   std::optional<std::mt19937_64> late_ GUARDED_BY(mutex_);
   bool cut_ GUARDED_BY(mutex_) = false;
-  std::uint64_t writes_until_misdirected_ GUARDED_BY(mutex_) = 0;  ///< 0: none will be
-  std::optional<std::uint64_t> misdirected_to_ GUARDED_BY(mutex_);
+  Misdirection misdirected_write_ GUARDED_BY(mutex_), misdirected_read_ GUARDED_BY(mutex_);
+  std::vector<std::byte> overwritten_ GUARDED_BY(mutex_);  ///< empty: not kept
+  /// Sectors in which silent faults lie, and the number of the fault.
+  std::map<std::uint64_t, std::uint64_t> faulty_sectors_ GUARDED_BY(mutex_);
+  std::uint64_t faults_ GUARDED_BY(mutex_) = 0;
+  std::set<std::uint64_t> faults_met_ GUARDED_BY(mutex_);
 };
 
 }  // namespace rawcache::testing
