@@ -35,6 +35,7 @@ PROOFS = [
     ("every crash, short runs", "exhaustive_test", "*SequenceOfAFewCalls*", 1, 0),
     ("every crash, longer runs", "exhaustive_test", "*LongerSequences*", 1, 600),
     ("random runs", "model_test", "*", 1, 400),
+    ("histories", "history_test", "History.*", 1, 20),
     ("kills", "kill_test", "*", 1, 10),
     ("fault sweeps", "fault_test", "*FaultSweep*", 0, 0),
     ("fault sweeps, random", "fault_test", "FaultVolume.*RandomScenario*", 1, 1000),
