@@ -17,8 +17,9 @@ using Kind = HistoryCall::Kind;
 
 constexpr std::uint64_t kBatchKeysMax = 12;
 constexpr std::uint64_t kAsynchronousAtOnce = 4;
+constexpr std::uint64_t kYieldOneIn = 16;  ///< requests of the disk
 
-/// In memory, and other threads get their turn at every other request. A read that overlaps a write
+/// In memory, and other threads get their turn now and then. A read that overlaps a write
 /// of a reused segment is a race of the device's memory, and meant to be: the thread sanitizer
 /// gets a disk with a lock.
 std::unique_ptr<Disk> make_disk(std::uint64_t bytes, bool with_lock) {
@@ -31,7 +32,7 @@ std::unique_ptr<Disk> make_disk(std::uint64_t bytes, bool with_lock) {
                                                      : make_memory_disk(bytes));
   disk->set_hook([](const FaultyDisk::Event&) {
     thread_local std::uint64_t requests = 0;
-    if (++requests % 2 == 0) std::this_thread::yield();
+    if (++requests % kYieldOneIn == 0) std::this_thread::yield();
   });
   return disk;
 }

