@@ -43,6 +43,8 @@ class IoArena : public std::enable_shared_from_this<IoArena> {
   bool nearly_empty() const { return leased_bytes() > memory_.size() / 4 * 3; }
 
  private:
+  struct HeapBytes;
+
   explicit IoArena(AlignedBuffer memory);
   void release(std::size_t first_page, std::size_t pages);
 

@@ -133,30 +133,28 @@ Result<std::uint64_t> BatchIOManager::flush() {
 std::span<std::byte> BatchIOManager::reserve(std::uint64_t offset, std::size_t size,
                                              std::uint32_t operations) {
   MutexLock lock(buffer_mutex_);
-  return reserve_and_hide(offset, size, operations, operations == 0);
-}
-
-std::span<std::byte> BatchIOManager::reserve_hidden(std::uint64_t offset, std::size_t size,
-                                                    std::uint32_t operations) {
-  MutexLock lock(buffer_mutex_);
-  filling_->buffer.reveal(std::exchange(unpublished_, {}));
-  const std::span<std::byte> room = reserve_and_hide(offset, size, operations, true);
-  // Headers and padding stay hidden until they are sealed.
-  if (!room.empty() && operations != 0) unpublished_ = {offset, size};
-  return room;
-}
-
-std::span<std::byte> BatchIOManager::reserve_and_hide(std::uint64_t offset, std::size_t size,
-                                                      std::uint32_t operations, bool hide) {
   const std::span<std::byte> room = filling_->buffer.reserve(offset, size, operations);
-  if (!room.empty() && hide) filling_->buffer.hide({offset, size});
+  if (!room.empty() && operations == 0) filling_->buffer.hide({offset, size});
   update_pending();
   return room;
 }
 
-void BatchIOManager::publish() {
+// What is looked at without the lock here is changed by the caller alone.
+std::span<std::byte> BatchIOManager::prepare(std::uint64_t offset, std::size_t size) {
+  const std::span<std::byte> behind = filling_->buffer.prepare_behind(offset, size);
+  if (!behind.empty()) return behind;
   MutexLock lock(buffer_mutex_);
-  filling_->buffer.reveal(std::exchange(unpublished_, {}));
+  return filling_->buffer.prepare(offset, size);
+}
+
+void BatchIOManager::commit() {
+  if (filling_->buffer.commit_behind()) {
+    update_flush_due();
+    return;
+  }
+  MutexLock lock(buffer_mutex_);
+  filling_->buffer.commit();
+  update_pending();
 }
 
 void BatchIOManager::adopt(std::uint64_t offset, AlignedBuffer memory) {
@@ -196,8 +194,7 @@ Result<bool> BatchIOManager::seal() {
   if (!possible) {
     return std::unexpected(Error(Errc::buffer_full, "earlier buffers are not durable yet"));
   }
-  filling_->buffer.reveal_all();
-  unpublished_ = {};
+  filling_->buffer.close();
   sealed_.push_back(std::exchange(filling_, std::move(spares_.back())));
   spares_.pop_back();
   update_pending();
@@ -349,7 +346,6 @@ Result<std::vector<WriteBuffer>> BatchIOManager::take_all(std::uint64_t batch_by
   filling_ = std::move(fresh.back());
   fresh.pop_back();
   spares_ = std::move(fresh);
-  unpublished_ = {};
   update_pending();
   return taken;
 }
@@ -359,7 +355,6 @@ void BatchIOManager::discard() {
     MutexLock lock(buffer_mutex_);
     RAWCACHE_ASSERT(std::ranges::none_of(sealed_, [](auto& slot) { return slot->under_way(); }));
     filling_->buffer.clear();
-    unpublished_ = {};
   }
   forget(sealed().size());
 }
@@ -368,10 +363,14 @@ void BatchIOManager::set_target(std::uint64_t bytes) {
   target_bytes_.store(bytes, std::memory_order_relaxed);
 }
 
-void BatchIOManager::update_pending() {
+void BatchIOManager::update_flush_due() {
   const WriteBuffer& buffer = filling_->buffer;
   flush_due_.store(buffer.flush_due() || buffer.bytes() >= target_bytes(),
                    std::memory_order_relaxed);
+}
+
+void BatchIOManager::update_pending() {
+  update_flush_due();
   pending_.store(!filling_->buffer.empty() || !sealed_.empty(), std::memory_order_release);
 }
 

@@ -87,12 +87,11 @@ class BatchIOManager {
   /// padding) they find zeros until the buffer is sealed. It must be filled before that.
   std::span<std::byte> reserve(std::uint64_t offset, std::size_t size,
                                std::uint32_t operations = 1);
-  /// The same, for ranges that reads may touch (because what they read extends past its own end)
-  /// while they are being filled: they find zeros until publish(), the next reserve_hidden() or
-  /// seal().
-  std::span<std::byte> reserve_hidden(std::uint64_t offset, std::size_t size,
-                                      std::uint32_t operations = 1);
-  void publish();
+  /// The same for one operation in two steps, so that reads see it only when it has been filled:
+  /// commit() buffers what prepare() has handed out. Nothing may be reserved or sealed in between;
+  /// what is never committed was never taken.
+  std::span<std::byte> prepare(std::uint64_t offset, std::size_t size) NO_THREAD_SAFETY_ANALYSIS;
+  void commit() NO_THREAD_SAFETY_ANALYSIS;
   void adopt(std::uint64_t offset, AlignedBuffer memory);
   /// Changes bytes that are buffered and not under way (`at` lies in what reserve or adopt took)
   /// while reads may look at them.
@@ -139,6 +138,9 @@ class BatchIOManager {
   std::vector<ReadAnswer> read(std::span<const Extent> extents, Whole whole = Whole::extent);
   /// The same for one, without allocating more than the memory read into.
   ReadAnswer read(const Extent& extent, Whole whole = Whole::extent);
+  /// Answers from what is buffered, up to the end of the write that the start of `extent` is in.
+  /// False: it is not there, or it is not that simple and read() must see to it.
+  bool read_buffered(const Extent& extent, ReadAnswer& answer);
 
   BatchIOCounts counts() const;
 
@@ -152,9 +154,6 @@ class BatchIOManager {
   Accepted accept(std::uint64_t offset, std::span<const std::byte> bytes);
   Result<std::uint64_t> close_filling() REQUIRES(flush_mutex_);
   Result<void> start_flush() REQUIRES(flush_mutex_);
-  std::span<std::byte> reserve_and_hide(std::uint64_t offset, std::size_t size,
-                                        std::uint32_t operations, bool hide)
-      REQUIRES(buffer_mutex_);
   Result<std::unique_ptr<Slot>> make_slot(std::uint64_t more_bytes) const;
   /// Flushers only: the sealed buffers, oldest first. They change in the flusher's hands alone.
   std::vector<Slot*> sealed() const;
@@ -162,6 +161,7 @@ class BatchIOManager {
   Result<void> finish_writes(std::span<Slot* const> slots, Completed& completed);
   void forget(std::size_t buffers);
   void recycle(std::unique_ptr<Slot> slot);
+  void update_flush_due() REQUIRES(buffer_mutex_);
   void update_pending() REQUIRES(buffer_mutex_);
 
   template <typename Read>
@@ -171,10 +171,10 @@ class BatchIOManager {
   Result<Extent> inside_disk(const Extent& extent) const;
   Extent widened(const Extent& extent) const;
   bool is_pending(const Extent& extent) const REQUIRES(buffer_mutex_);
+  std::span<const std::byte> pending_view(const Extent& extent) const REQUIRES(buffer_mutex_);
   void serve_pending(std::vector<Piece>& pieces, std::span<ReadAnswer> answers, Whole whole);
   void read_merged(std::span<const Piece> pieces, std::span<ReadAnswer> answers);
-  static void hand_out(const Piece& piece, const Extent& extent, const IoLease& lease,
-                       ReadAnswer& answer);
+  static void hand_out(const Piece& piece, const Extent& extent, IoLease lease, ReadAnswer& answer);
   void read_alone(const Piece& piece, ReadAnswer& answer);
   IoLease lease_to_read(std::size_t size);
   IoLease lease_to_copy(std::size_t size);
@@ -192,7 +192,6 @@ class BatchIOManager {
   std::unique_ptr<Slot> filling_ GUARDED_BY(buffer_mutex_);
   std::vector<std::unique_ptr<Slot>> spares_ GUARDED_BY(buffer_mutex_);
   std::deque<std::unique_ptr<Slot>> sealed_ GUARDED_BY(buffer_mutex_);
-  Extent unpublished_ GUARDED_BY(buffer_mutex_);
   std::atomic<std::uint64_t> seals_{0};
   std::atomic<std::uint64_t> edge_writes_{0};  ///< buffers with partly written blocks, started
   /// Something is buffered. Lets reads of a cache that does not write pass without the lock.

@@ -17,16 +17,19 @@ namespace {
 /// waited for for ever.
 constexpr int kRereadsMax = 100;
 
+/// Memory for more than this is found without the lock.
+constexpr std::uint64_t kServedAtOnceBytesMax = std::uint64_t{16} << 10;
+
 void fail(ReadAnswer& answer, Error error) {
   answer.bytes = std::unexpected(std::move(error));
   answer.lease.reset();
   answer.lease_bytes = 0;
 }
 
-void give(ReadAnswer& answer, const IoLease& lease, std::span<const std::byte> bytes) {
+void give(ReadAnswer& answer, IoLease lease, std::span<const std::byte> bytes) {
   answer.bytes = bytes;
-  answer.lease = lease.owner;
   answer.lease_bytes = lease.bytes.size();
+  answer.lease = std::move(lease.owner);
 }
 
 }  // namespace
@@ -102,18 +105,47 @@ std::vector<ReadAnswer> BatchIOManager::read_once(std::span<const Extent> extent
     answers[0] = read_once(extents[0], whole);
     return answers;
   }
+  const bool pending = pending_.load(std::memory_order_acquire);
   std::vector<Piece> pieces;
   pieces.reserve(extents.size());
   for (std::uint32_t i = 0; i < extents.size(); ++i) {
-    if (const Result<Extent> inside = inside_disk(extents[i])) {
-      pieces.push_back({*inside, i});
-    } else {
+    const Result<Extent> inside = inside_disk(extents[i]);
+    if (!inside) {
       fail(answers[i], inside.error());
+    } else if (!pending || whole != Whole::start || !read_buffered(*inside, answers[i])) {
+      pieces.push_back({*inside, i});
     }
   }
-  if (pending_.load(std::memory_order_acquire)) serve_pending(pieces, answers, whole);
+  if (pending && !pieces.empty()) serve_pending(pieces, answers, whole);
   read_merged(pieces, answers);
   return answers;
+}
+
+/// What WriteBuffer::view says of all that is buffered.
+std::span<const std::byte> BatchIOManager::pending_view(const Extent& extent) const {
+  std::span<const std::byte> found = filling_->buffer.view(extent);
+  if (!found.empty() || filling_->buffer.overlaps(extent)) return found;
+  for (auto slot = sealed_.rbegin(); slot != sealed_.rend(); ++slot) {
+    found = (*slot)->buffer.view(extent);
+    if (!found.empty() || (*slot)->buffer.overlaps(extent) || (*slot)->edges_overlap(extent)) break;
+  }
+  return found;
+}
+
+// In one step, with the lock taken once, for what most reads of buffered bytes are: small, and all
+// in one write.
+bool BatchIOManager::read_buffered(const Extent& extent, ReadAnswer& answer) {
+  if (!pending_.load(std::memory_order_acquire)) return false;
+  if (extent.size == 0 || extent.size > kServedAtOnceBytesMax) return false;
+  MutexLock lock(buffer_mutex_);
+  const std::span<const std::byte> found = pending_view(extent);
+  if (found.empty()) return false;
+  IoLease lease = lease_to_copy(found.size());
+  if (!lease) return false;
+  std::memcpy(lease.bytes.data(), found.data(), found.size());
+  const auto bytes = lease.bytes.first(found.size());
+  give(answer, std::move(lease), bytes);
+  return true;
 }
 
 /// Answers what is pending from memory. Leaves in `pieces` what the device has to serve: requests
@@ -167,11 +199,11 @@ void BatchIOManager::serve_pending(std::vector<Piece>& pieces, std::span<ReadAns
 }
 
 /// Hands a piece its bytes out of a read of `extent` into `lease`.
-void BatchIOManager::hand_out(const Piece& piece, const Extent& extent, const IoLease& lease,
+void BatchIOManager::hand_out(const Piece& piece, const Extent& extent, IoLease lease,
                               ReadAnswer& answer) {
   const auto bytes = lease.bytes.subspan(piece.extent.offset - extent.offset, piece.extent.size);
   if (piece.copy_to == nullptr) {
-    give(answer, lease, bytes);
+    give(answer, std::move(lease), bytes);
   } else if (answer.bytes) {  // else another hole could not be read, and the memory is gone
     std::memcpy(piece.copy_to, bytes.data(), bytes.size());
   }
@@ -222,12 +254,12 @@ void BatchIOManager::read_merged(std::span<const Piece> pieces, std::span<ReadAn
 
 void BatchIOManager::read_alone(const Piece& piece, ReadAnswer& answer) {
   const Extent extent = widened(piece.extent);
-  const IoLease lease = lease_to_read(extent.size);
+  IoLease lease = lease_to_read(extent.size);
   if (!lease) return fail(answer, {Errc::out_of_memory, "memory for reading"});
   if (Result<void> read = disk_.read(extent.offset, lease.bytes.first(extent.size)); !read) {
     return fail(answer, read.error());
   }
-  hand_out(piece, extent, lease, answer);
+  hand_out(piece, extent, std::move(lease), answer);
 }
 
 IoLease BatchIOManager::lease_to_read(std::size_t size) {

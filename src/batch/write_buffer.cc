@@ -14,6 +14,10 @@ namespace {
 
 constexpr std::size_t kWritesExpected = 64;
 
+constexpr std::size_t kCacheLineBytes = 64;
+constexpr std::size_t kFetchAheadBytes = 1024;
+constexpr std::size_t kFetchBytesMax = 512;
+
 /// The bytes that both have; size 0 if none.
 Extent intersection(const Extent& a, const Extent& b) {
   const std::uint64_t begin = std::max(a.offset, b.offset);
@@ -30,33 +34,102 @@ WriteBuffer::WriteBuffer(const BatchLimits& limits, std::uint64_t more_bytes) : 
 
 std::span<std::byte> WriteBuffer::reserve(std::uint64_t offset, std::size_t size,
                                           std::uint32_t operations) {
-  RAWCACHE_ASSERT(size > 0);
-  std::byte* at = nullptr;
-  if (Region* const region = region_behind_last(offset)) {
-    if (fits_before_closing(*region, size, operations)) at = extend_last(*region, size);
-  } else {
-    if (fits_before_closing(main_, size, operations)) at = place(main_, offset, size);
-    if (at == nullptr && empty()) at = place_oversize(offset, size);
-  }
-  if (at == nullptr) return {};
+  add_tail();
+  const Spot spot = find_spot(offset, size, operations);
+  if (spot.region == nullptr) return {};
+  take(spot, operations);
   // Padding must not carry old bytes to another place of the disk. Entries fill what they take:
   // zeroing that too would cost as much as copying them.
-  if (operations == 0) std::memset(at, 0, size);
-  operations_ += std::min(operations, ~operations_);  // saturates
-  bytes_ += size;
-  return {at, size};
+  if (operations == 0) std::ranges::fill(spot.bytes(), std::byte{0});
+  return spot.bytes();
 }
 
-bool WriteBuffer::fits_before_closing(const Region& region, std::size_t size,
-                                      std::uint32_t operations) {
-  return operations == 0 ||
-         (size <= region.free_bytes() && region.free_bytes() - size >= kClosingBytes);
+std::span<std::byte> WriteBuffer::prepare(std::uint64_t offset, std::size_t size) {
+  add_tail();
+  prepared_ = find_spot(offset, size, 1);
+  if (prepared_.region == nullptr) return {};
+  return prepared_.bytes();
+}
+
+void WriteBuffer::commit() { take(prepared_, 1); }
+
+std::span<std::byte> WriteBuffer::prepare_behind(std::uint64_t offset, std::size_t size) {
+  Region* const region = region_behind_last(offset);
+  if (region == nullptr || !fits(*region, 0, size, 1)) return {};
+  prepared_ = {region, region->used, size, offset, true};
+  const std::span<std::byte> bytes = prepared_.bytes();
+  // The processor fetches ahead by itself, but not as far as small writes want.
+  const std::byte* const ahead = bytes.data() + size + kFetchAheadBytes;
+  for (std::size_t at = 0; at < std::min(size, kFetchBytesMax); at += kCacheLineBytes) {
+    __builtin_prefetch(ahead + at, 1);
+  }
+  return bytes;
+}
+
+bool WriteBuffer::commit_behind() {
+  if (!prepared_.extends_last) return false;
+  prepared_.region->used += prepared_.size;
+  tail_.set(tail_.get() + prepared_.size);
+  count(prepared_.size, 1);
+  return true;
+}
+
+void WriteBuffer::close() {
+  add_tail();
+  hidden_.clear();
+}
+
+/// Makes the tail what it would be without commit_behind().
+void WriteBuffer::add_tail() {
+  if (tail_.get() == 0) return;
+  bounds_ = bounds();
+  writes_.back() = write_at(writes_.size() - 1);
+  tail_.set(0);
+}
+
+PendingWrite WriteBuffer::write_at(std::size_t index) const {
+  PendingWrite write = writes_[index];
+  if (index + 1 == writes_.size()) {
+    write.bytes = {write.bytes.data(), write.bytes.size() + tail_.get()};
+  }
+  return write;
+}
+
+Extent WriteBuffer::bounds() const {
+  if (writes_.empty()) return {};
+  const std::uint64_t end = std::max(bounds_.end(), write_at(writes_.size() - 1).end());
+  return {bounds_.offset, end - bounds_.offset};
+}
+
+bool WriteBuffer::fits(const Region& region, std::size_t gap, std::size_t size,
+                       std::uint32_t operations) {
+  const std::size_t closing = operations == 0 ? 0 : kClosingBytes;
+  return gap <= region.free_bytes() && size <= region.free_bytes() - gap &&
+         region.free_bytes() - gap - size >= closing;
+}
+
+WriteBuffer::Spot WriteBuffer::find_spot(std::uint64_t offset, std::size_t size,
+                                         std::uint32_t operations) {
+  RAWCACHE_ASSERT(size > 0);
+  if (Region* const region = region_behind_last(offset)) {
+    if (!fits(*region, 0, size, operations)) return {};
+    return {region, region->used, size, offset, true};
+  }
+  const std::size_t gap = (offset - main_.used) % kIoMemoryAlignment;
+  if (fits(main_, gap, size, operations)) return {&main_, main_.used + gap, size, offset, false};
+  if (!empty()) return {};
+  const std::size_t lead = offset % kIoMemoryAlignment;
+  oversize_.memory = AlignedBuffer::allocate(lead + size + kReserveBytes);
+  if (oversize_.memory.empty()) return {};
+  return {&oversize_, lead, size, offset, false};
 }
 
 /// The region that can go on where the last write ends; null if that is not at `offset`.
 WriteBuffer::Region* WriteBuffer::region_behind_last(std::uint64_t offset) {
-  if (writes_.empty() || writes_.back().end() != offset) return nullptr;
-  const std::span<std::byte> last = writes_.back().bytes;
+  if (writes_.empty()) return nullptr;
+  const PendingWrite write = write_at(writes_.size() - 1);
+  if (write.end() != offset) return nullptr;
+  const std::span<std::byte> last = write.bytes;
   for (Region* region : {&main_, &oversize_}) {
     if (region->used != 0 && last.data() + last.size() == region->memory.data() + region->used) {
       return region;
@@ -65,29 +138,22 @@ WriteBuffer::Region* WriteBuffer::region_behind_last(std::uint64_t offset) {
   return nullptr;
 }
 
-std::byte* WriteBuffer::extend_last(Region& region, std::size_t size) {
-  if (size > region.free_bytes()) return nullptr;
-  PendingWrite& last = writes_.back();
-  std::byte* const at = last.bytes.data() + last.bytes.size();
-  last.bytes = {last.bytes.data(), last.bytes.size() + size};
-  region.used += size;
-  bounds_.size = std::max(bounds_.end(), last.end()) - bounds_.offset;
-  return at;
+void WriteBuffer::take(const Spot& spot, std::uint32_t operations) {
+  if (spot.extends_last) {
+    PendingWrite& last = writes_.back();
+    last.bytes = {last.bytes.data(), last.bytes.size() + spot.size};
+    bounds_.size = std::max(bounds_.end(), last.end()) - bounds_.offset;
+  } else {
+    add(spot.offset, spot.bytes());
+  }
+  spot.region->used = spot.at + spot.size;
+  count(spot.size, operations);
 }
 
-std::byte* WriteBuffer::place(Region& region, std::uint64_t offset, std::size_t size) {
-  const std::size_t gap = (offset - region.used) % kIoMemoryAlignment;
-  if (gap > region.free_bytes() || size > region.free_bytes() - gap) return nullptr;
-  std::byte* const at = region.memory.data() + region.used + gap;
-  region.used += gap + size;
-  add(offset, {at, size});
-  return at;
-}
-
-std::byte* WriteBuffer::place_oversize(std::uint64_t offset, std::size_t size) {
-  const std::size_t lead = offset % kIoMemoryAlignment;
-  oversize_.memory = AlignedBuffer::allocate(lead + size + kReserveBytes);
-  return oversize_.memory.empty() ? nullptr : place(oversize_, offset, size);
+void WriteBuffer::count(std::size_t size, std::uint32_t operations) {
+  const std::uint32_t before = this->operations();
+  operations_.set(before + std::min(operations, ~before));  // saturates
+  bytes_.set(bytes() + size);
 }
 
 void WriteBuffer::add(std::uint64_t offset, std::span<std::byte> bytes) {
@@ -100,7 +166,8 @@ void WriteBuffer::add(std::uint64_t offset, std::span<std::byte> bytes) {
 
 void WriteBuffer::adopt(std::uint64_t offset, AlignedBuffer memory) {
   RAWCACHE_ASSERT(memory.size() > 0);
-  bytes_ += memory.size();
+  add_tail();
+  count(memory.size(), 0);
   add(offset, memory.bytes());
   adopted_.push_back(std::move(memory));
 }
@@ -109,11 +176,6 @@ std::uint64_t WriteBuffer::memory_bytes() const {
   std::uint64_t total = main_.memory.size() + oversize_.memory.size();
   for (const AlignedBuffer& memory : adopted_) total += memory.size();
   return total;
-}
-
-void WriteBuffer::reveal(const Extent& extent) {
-  const auto found = std::find(hidden_.rbegin(), hidden_.rend(), extent);
-  if (found != hidden_.rend()) hidden_.erase(std::next(found).base());
 }
 
 std::size_t WriteBuffer::read(std::uint64_t offset, std::span<std::byte> into) const {
@@ -127,13 +189,28 @@ std::size_t WriteBuffer::read(std::uint64_t offset, std::span<std::byte> into) c
 void WriteBuffer::read(std::uint64_t offset, std::span<std::byte> into,
                        std::vector<Extent>& covered) const {
   const Extent wanted{offset, into.size()};
-  if (writes_.empty() || intersection(wanted, bounds_).size == 0) return;
-  for (const PendingWrite& write : writes_) {
+  if (intersection(wanted, bounds()).size == 0) return;
+  for (std::size_t i = 0; i < writes_.size(); ++i) {
+    const PendingWrite write = write_at(i);
     const Extent common = intersection(wanted, {write.offset, write.bytes.size()});
     if (common.size == 0) continue;
     copy_visible(write, common, 0, into.data() + (common.offset - offset));
     covered.push_back(common);
   }
+}
+
+std::span<const std::byte> WriteBuffer::view(const Extent& extent) const {
+  if (intersection(extent, bounds()).size == 0) return {};
+  for (std::size_t i = writes_.size(); i-- > 0;) {
+    const PendingWrite write = write_at(i);
+    const Extent found = intersection(extent, {write.offset, write.bytes.size()});
+    if (found.size == 0) continue;
+    const bool dark = std::ranges::any_of(
+        hidden_, [&](const Extent& hidden) { return intersection(found, hidden).size != 0; });
+    if (dark || found.offset != extent.offset) break;
+    return write.bytes.subspan(found.offset - write.offset, found.size);
+  }
+  return {};
 }
 
 /// Copies `range` of the write, with zeros where one of hidden_[first_hidden...] hides it.
@@ -153,21 +230,25 @@ void WriteBuffer::copy_visible(const PendingWrite& from, const Extent& range,
 }
 
 bool WriteBuffer::overlaps(const Extent& extent) const {
-  if (writes_.empty() || intersection(extent, bounds_).size == 0) return false;
-  return std::any_of(writes_.begin(), writes_.end(), [&](const PendingWrite& write) {
-    return intersection(extent, {write.offset, write.bytes.size()}).size != 0;
-  });
+  if (intersection(extent, bounds()).size == 0) return false;
+  for (std::size_t i = 0; i < writes_.size(); ++i) {
+    const PendingWrite write = write_at(i);
+    if (intersection(extent, {write.offset, write.bytes.size()}).size != 0) return true;
+  }
+  return false;
 }
 
 void WriteBuffer::clear() {
   main_.used = 0;
   oversize_ = {};
+  prepared_ = {};
   adopted_.clear();
   writes_.clear();
   hidden_.clear();
   bounds_ = {};
-  operations_ = 0;
-  bytes_ = 0;
+  tail_.set(0);
+  operations_.set(0);
+  bytes_.set(0);
 }
 
 }  // namespace rawcache

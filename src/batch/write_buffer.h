@@ -1,4 +1,4 @@
-// WriteBuffer: pending writes and their limits. A plain container: no lock, no I/O.
+// WriteBuffer: pending writes and their limits. A container: no lock, no I/O.
 #pragma once
 
 #include <cstddef>
@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/aligned_buffer.h"
+#include "base/published.h"
 #include "rawcache/disk.h"
 
 namespace rawcache {
@@ -25,6 +26,8 @@ struct PendingWrite {
   std::uint64_t end() const { return offset + bytes.size(); }
 };
 
+/// Threads: as a standard container's, but for prepare_behind() and commit_behind(), which whoever
+/// writes may call while others read.
 class WriteBuffer {
  public:
   /// Memory beyond limits.max_bytes: room for headers, padding and alignment, so that operations
@@ -47,6 +50,15 @@ class WriteBuffer {
   /// (memory for it is allocated); else an empty span says that this one does not fit: flush first.
   std::span<std::byte> reserve(std::uint64_t offset, std::size_t size,
                                std::uint32_t operations = 1);
+  /// The same in two steps, for one operation: only commit() buffers what prepare() has handed out,
+  /// when the caller has filled it. Nothing else may be reserved in between; what is never
+  /// committed was never taken.
+  std::span<std::byte> prepare(std::uint64_t offset, std::size_t size);
+  void commit();
+  /// The same if the write follows the last one on the disk and in memory; else an empty span, or
+  /// false, says that it is for the others.
+  std::span<std::byte> prepare_behind(std::uint64_t offset, std::size_t size);
+  bool commit_behind();
 
   /// Adds bytes in memory of their own (not empty). They count as bytes, not as operations. What
   /// follows them on the disk does not follow them in memory.
@@ -54,30 +66,34 @@ class WriteBuffer {
 
   /// A limit has been reached.
   bool flush_due() const {
-    return operations_ >= limits_.max_operations || bytes_ >= limits_.max_bytes;
+    return operations() >= limits_.max_operations || bytes() >= limits_.max_bytes;
   }
   bool empty() const { return writes_.empty(); }
-  std::uint32_t operations() const { return operations_; }
+  std::uint32_t operations() const { return operations_.get(); }
   /// Bytes reserved and adopted; those written twice count twice.
-  std::uint64_t bytes() const { return bytes_; }
+  std::uint64_t bytes() const { return bytes_.get(); }
   std::uint64_t memory_bytes() const;
-  /// In the order of the calls.
+  /// In the order of the calls, after close().
   std::span<const PendingWrite> writes() const { return writes_; }
 
-  /// Reads find zeros in `extent`, and do not touch its memory, until it is revealed: somebody is
+  /// Nothing more is to come: everything is revealed and in writes().
+  void close();
+
+  /// Reads find zeros in `extent`, and do not touch its memory, until all is revealed: somebody is
   /// still filling it.
   void hide(const Extent& extent) { hidden_.push_back(extent); }
-  /// Undoes a hide() of the same extent.
-  void reveal(const Extent& extent);
-  void reveal_all() { hidden_.clear(); }
 
   /// Copies what it holds of [offset, offset + into.size()) over `into`, later writes last. Returns
   /// how many bytes of the range are covered (each byte counted once).
   std::size_t read(std::uint64_t offset, std::span<std::byte> into) const;
   /// The same, but appends the covered ranges to `covered`, in any order, overlaps possible.
   void read(std::uint64_t offset, std::span<std::byte> into, std::vector<Extent>& covered) const;
+  /// The bytes from the start of `extent` on, up to its end or that of the write they are in. Empty
+  /// where it is not that simple: the newest write that touches `extent` does not have its start,
+  /// or something there is hidden.
+  std::span<const std::byte> view(const Extent& extent) const;
   /// From the lowest to the highest byte pending; size 0 if none is.
-  Extent bounds() const { return bounds_; }
+  Extent bounds() const;
   /// Any pending write touches the extent.
   bool overlaps(const Extent& extent) const;
 
@@ -92,24 +108,38 @@ class WriteBuffer {
     std::size_t free_bytes() const { return memory.size() - used; }
   };
 
-  static bool fits_before_closing(const Region& region, std::size_t size, std::uint32_t operations);
+  /// Where a write goes.
+  struct Spot {
+    Region* region = nullptr;  ///< null: nowhere
+    std::size_t at = 0;        ///< in the region's memory
+    std::size_t size = 0;
+    std::uint64_t offset = 0;   ///< on the disk
+    bool extends_last = false;  ///< the last write, which it follows
+    std::span<std::byte> bytes() const { return region->memory.bytes().subspan(at, size); }
+  };
+  static bool fits(const Region& region, std::size_t gap, std::size_t size,
+                   std::uint32_t operations);
+  Spot find_spot(std::uint64_t offset, std::size_t size, std::uint32_t operations);
   Region* region_behind_last(std::uint64_t offset);
-  std::byte* extend_last(Region& region, std::size_t size);
-  std::byte* place(Region& region, std::uint64_t offset, std::size_t size);
-  std::byte* place_oversize(std::uint64_t offset, std::size_t size);
+  void take(const Spot& spot, std::uint32_t operations);
+  void count(std::size_t size, std::uint32_t operations);
+  void add_tail();
+  PendingWrite write_at(std::size_t index) const;
   void add(std::uint64_t offset, std::span<std::byte> bytes);
   void copy_visible(const PendingWrite& from, const Extent& range, std::size_t first_hidden,
                     std::byte* into) const;
 
   BatchLimits limits_;
   Region main_;
-  Region oversize_;  ///< for one write larger than main_
+  Region oversize_;              ///< for one write larger than main_
+  Spot prepared_;                ///< whoever writes alone looks at it
+  Published<std::size_t> tail_;  ///< bytes that commit_behind() has added to the last of writes_
   std::vector<AlignedBuffer> adopted_;
   std::vector<PendingWrite> writes_;
   std::vector<Extent> hidden_;
-  Extent bounds_;  ///< from the lowest to the highest byte pending; rules most extents out at once
-  std::uint32_t operations_ = 0;
-  std::uint64_t bytes_ = 0;
+  Extent bounds_;  ///< of writes_, without the tail; rules most extents out at once
+  Published<std::uint32_t> operations_;
+  Published<std::uint64_t> bytes_;
 };
 
 }  // namespace rawcache

@@ -118,7 +118,8 @@ class RawDiskCache::Impl {
 
   // store.cc
   Result<void> check(const WriteCall& call) const;
-  std::uint32_t expiry(std::chrono::seconds ttl, std::int64_t now) const;
+  std::uint32_t expiry(std::chrono::seconds ttl);
+  void prefetch(std::uint64_t key_hash) const NO_THREAD_SAFETY_ANALYSIS;
   Result<StoredAs> begin_write(const WriteCall& call, DirectWrite* direct);
   void end_writes();
   /// Says where the entry lies now.
@@ -127,6 +128,8 @@ class RawDiskCache::Impl {
   Result<LogWriter::Obstacle> try_append(EntryFields& entry, DirectWrite* direct,
                                          const WriteWatch::Watched* unless_written,
                                          EntryPlace& place);
+  void count_append(const EntryFields& entry, bool durable, std::uint64_t bytes)
+      REQUIRES(log_mutex_);
   Result<void> publish(const EntryFields& entry, Location location, unsigned hits,
                        DirectWrite* direct) REQUIRES(log_mutex_);
   Result<void> make_buffer_room();
@@ -165,17 +168,18 @@ class RawDiskCache::Impl {
   struct Located {
     std::uint64_t key_hash = 0;
     Location location;
+    unsigned hits = 0;  ///< that the index has counted
     std::uint32_t generation = 0;
     Extent extent;  ///< covers the entry
   };
   std::optional<Located> locate(std::uint64_t key_hash) const;
-  Located located_at(std::uint64_t key_hash, Location location) const;
+  Located located_at(std::uint64_t key_hash, Location location, unsigned hits) const;
   Result<void> check_key(std::string_view key) const;
   /// The value, if `read` holds the key's live entry; not_found if not. nullopt: the entry moved
   /// while it was being read, locate it again.
   std::optional<Result<Value>> verify(std::string_view key, const Located& located,
-                                      const ReadAnswer& read, std::int64_t now);
-  Result<Value> make_value(const EntryView& entry, const ReadAnswer& read);
+                                      ReadAnswer read);
+  Result<Value> make_value(const EntryView& entry, ReadAnswer read);
   /// `hits`: those that the index is known to have counted already.
   void note_hit(std::uint64_t key_hash, Location location, unsigned hits);
 
@@ -183,12 +187,11 @@ class RawDiskCache::Impl {
   EntryPlace place_of(Location location) const;
   /// The key's value, if the memory tier holds it.
   std::optional<Value> find_in_memory(std::string_view key, std::uint64_t key_hash);
-  /// The same for a whole call of lookup; counts it only if the value was found.
-  std::optional<Value> lookup_in_memory(std::string_view key);
   std::optional<Value> keep_in_memory(const EntryView& entry, const Located& located);
   void tell_memory(const WriteCall& call, const EntryFields& entry, EntryPlace place);
-  Result<Value> find_value(std::string_view key, std::int64_t now);
-  void count_lookup(const Result<Value>& result);
+  /// `timer`, if there is one, is started before the device is read.
+  Result<Value> find_value(std::string_view key, LatencyTimer* timer);
+  void count_ended(std::span<const Result<Value>> results);
   Result<bool> visit_slots(std::uint32_t page, const std::vector<std::uint64_t>& slots,
                            const std::function<bool(const KeyInfo&)>& each, std::int64_t now);
 
@@ -254,6 +257,7 @@ class RawDiskCache::Impl {
   /// Free segments kept ahead of need, to go on in and for batches that must be placed elsewhere.
   /// None in caches of a few segments, which would lose much to them.
   const std::uint64_t spare_segments_;
+  const std::uint64_t entry_bytes_max_;  ///< that fit a segment and the read buffer
   std::unique_ptr<BatchIOManager> io_;
   std::unique_ptr<Index> index_;
   std::unique_ptr<MemoryTier> memory_;  ///< null without memory_bytes

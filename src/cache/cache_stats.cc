@@ -79,10 +79,11 @@ void RawDiskCache::Impl::add_calls(Stats& s) const {
   s.flushes_per_second = ratio(double(s.flushes) * 1e9, double(monotonic_ns() - opened_ns_));
   s.stores = c.stores.get();
   s.buffered_stores = c.buffered_stores.get();
-  s.lookups = c.lookups.get();
+  const LookupCounters::Counts lookups = c.lookups.sum();
+  s.lookups = lookups.asked;
   s.batches = c.batches.get();
-  s.hits = c.hits.get();
-  s.misses = c.misses.get();
+  s.hits = lookups.hits;
+  s.misses = lookups.misses;
   s.removes = c.removes.get();
   s.evicted = c.evicted.get();
   s.evicted_index_full = c.evicted_index_full.get();
@@ -98,7 +99,7 @@ void RawDiskCache::Impl::add_calls(Stats& s) const {
   s.collisions = c.collisions.get();
   s.corruptions = c.corruptions.get();
   s.user_bytes_stored = c.user_bytes_stored.get();
-  s.user_bytes_read = c.user_bytes_read.get();
+  s.user_bytes_read = lookups.bytes;
   s.store_latency = latency_stats(c.store_latency);
   s.store_buffered_latency = latency_stats(c.store_buffered_latency);
   s.lookup_latency = latency_stats(c.lookup_latency);
@@ -141,12 +142,8 @@ Stats RawDiskCache::Impl::stats() const {
 }
 
 std::uint64_t RawDiskCache::Impl::value_bytes_max(std::size_t key_bytes) const {
-  // What does not fit the read buffer, with the blocks at its ends, could never be read back.
-  const std::uint64_t readable =
-      options_.read_buffer_bytes - std::uint64_t{2} * IoArena::kPageBytes;
-  const std::uint64_t limit = std::min(entry_bytes_max(superblock_), readable);
   const std::uint64_t overhead = entry_bytes(key_bytes, 0, kEntryHasAll);
-  return limit > overhead ? limit - overhead : 0;
+  return entry_bytes_max_ > overhead ? entry_bytes_max_ - overhead : 0;
 }
 
 }  // namespace rawcache

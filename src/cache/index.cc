@@ -15,8 +15,8 @@
 namespace rawcache {
 namespace {
 
-constexpr unsigned kSizeClassBits = 8;
-constexpr unsigned kHitBits = 2;
+constexpr unsigned kSizeClassBits = SlotLayout::kSizeClassBits;
+constexpr unsigned kHitBits = SlotLayout::kHitBits;
 static_assert(Index::kHitsMax == (1u << kHitBits) - 1);
 constexpr unsigned kTagBitsMax = 32;
 
@@ -42,12 +42,12 @@ SlotLayout SlotLayout::of(const Superblock& superblock) {
 }
 
 std::uint64_t SlotLayout::pack(std::uint32_t tag, Location location) const {
-  return std::uint64_t{tag} << (location_bits + kSizeClassBits + kHitBits) |
-         std::uint64_t{location.size_class} << location_bits | location.offset >> unit_shift;
+  return std::uint64_t{tag} << tag_shift() | std::uint64_t{location.size_class} << location_bits |
+         location.offset >> unit_shift;
 }
 
 std::uint32_t SlotLayout::tag(std::uint64_t slot) const {
-  return static_cast<std::uint32_t>(slot >> (location_bits + kSizeClassBits + kHitBits));
+  return static_cast<std::uint32_t>(slot >> tag_shift());
 }
 
 Location SlotLayout::location(std::uint64_t slot) const {
@@ -103,23 +103,28 @@ std::uint32_t Index::home_line(std::uint32_t tag, std::uint32_t lines) const {
                     lines);
 }
 
-std::uint64_t* Index::find_slot(const Page& page, std::uint32_t tag) const {
-  if (page.lines == 0) return nullptr;
+Index::Probe Index::probe(const Page& page, std::uint32_t tag) const {
+  if (page.lines == 0) return {};
+  const unsigned tag_shift = layout_.tag_shift();
   std::uint32_t line = home_line(tag, page.lines);
   for (std::uint32_t probed = 0; probed < page.lines; ++probed) {
     std::uint64_t* const slots = page.slots + std::size_t{line} * kLineSlots;
-    bool full = true;
+    std::uint64_t* empty = nullptr;
     for (unsigned i = 0; i < kLineSlots; ++i) {
       if (slots[i] == 0) {
-        full = false;
-      } else if (layout_.tag(slots[i]) == tag) {
-        return &slots[i];
+        if (empty == nullptr) empty = &slots[i];
+      } else if (slots[i] >> tag_shift == tag) {
+        return {.found = &slots[i], .empty = nullptr};
       }
     }
-    if (!full) return nullptr;  // an insertion would have stopped here
+    if (empty != nullptr) return {.found = nullptr, .empty = empty};
     if (++line == page.lines) line = 0;
   }
-  return nullptr;
+  return {};
+}
+
+std::uint64_t* Index::find_slot(const Page& page, std::uint32_t tag) const {
+  return probe(page, tag).found;
 }
 
 // Adds a slot to what its segment holds, or takes it away.
@@ -259,17 +264,22 @@ Result<std::optional<Location>> Index::put(std::uint64_t hash, Location location
       layout_.pack(tag, location) | std::uint64_t{hits} << (layout_.location_bits + kSizeClassBits);
   MutexLock lock(mutex_of(number));
   Page& page = pages_[number];
-  if (std::uint64_t* slot = find_slot(page, tag)) {
-    const Location before = layout_.location(*slot);
-    count(*slot, false);
+  const Probe at = probe(page, tag);
+  if (at.found != nullptr) {
+    const Location before = layout_.location(*at.found);
+    count(*at.found, false);
     count(packed, true);
-    *slot = packed;
+    *at.found = packed;
     return before;
   }
-  if (too_full(page.used + 1, page.lines) && !grow(page, page.lines + 1)) {
+  if (!too_full(page.used + 1, page.lines)) {
+    *at.empty = packed;  // one slot of eight is
+    ++page.used;
+  } else if (grow(page, page.lines + 1)) {
+    insert(page, packed);
+  } else {
     return std::unexpected(Error(Errc::out_of_memory, "index"));
   }
-  insert(page, packed);
   count(packed, true);
   entries_.fetch_add(1, std::memory_order_relaxed);
   return std::nullopt;

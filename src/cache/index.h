@@ -25,11 +25,15 @@ struct Location {
 
 /// How a slot packs tag, hits, size class and location. Fixed by the superblock.
 struct SlotLayout {
+  static constexpr unsigned kSizeClassBits = 8;
+  static constexpr unsigned kHitBits = 2;
   unsigned location_bits = 0;
   unsigned tag_bits = 0;
   unsigned unit_shift = 0;  ///< log2 of the entry alignment
 
   static SlotLayout of(const Superblock& superblock);
+  /// The tag is what lies above.
+  unsigned tag_shift() const { return location_bits + kSizeClassBits + kHitBits; }
   std::uint64_t pack(std::uint32_t tag, Location location) const;
   std::uint32_t tag(std::uint64_t slot) const;
   Location location(std::uint64_t slot) const;
@@ -135,6 +139,12 @@ class Index {
   std::uint32_t tag_of(std::uint64_t hash) const;
   Mutex& mutex_of(std::uint32_t page) const { return stripes_[page % kStripes].mutex; }
   std::uint32_t home_line(std::uint32_t tag, std::uint32_t lines) const;
+  /// Where a tag is, or where it belongs. Both null: the page is full.
+  struct Probe {
+    std::uint64_t* found = nullptr;
+    std::uint64_t* empty = nullptr;
+  };
+  Probe probe(const Page& page, std::uint32_t tag) const;
   std::uint64_t* find_slot(const Page& page, std::uint32_t tag) const;
   void count(std::uint64_t slot, bool in);
   void set_hits(std::uint64_t& slot, unsigned hits);

@@ -54,7 +54,7 @@ LogWriter::Appended LogWriter::append(EntryFields& entry, std::uint64_t replay_f
 
   std::span<std::byte> room;
   if (part_takes(size)) {
-    room = io_.reserve_hidden(log_.head(), size);
+    room = io_.prepare(log_.head(), size);
   } else if (open_ && open_->parts.size() >= kPartsMax) {
     return {.obstacle = Obstacle::buffer, .location = {}};
   } else {
@@ -67,18 +67,21 @@ LogWriter::Appended LogWriter::append(EntryFields& entry, std::uint64_t replay_f
   }
   if (room.empty()) return {.obstacle = Obstacle::buffer, .location = {}};
 
-  if (entry.sequence == 0) entry.sequence = next_sequence_++;
+  // A copy of its own: loading it back together with its neighbours would wait for all the bytes
+  // that are written in between.
+  const std::uint64_t sequence = entry.sequence == 0 ? next_sequence_++ : entry.sequence;
+  entry.sequence = sequence;
   PendingPart& part = open_->parts.back();
   const Location location{log_.take(size), size_class(exact)};
   std::ranges::fill(room.last(size - exact), std::byte{0});
   const std::uint64_t checksum = encode_entry(
       room.last(size), entry, {superblock_.id, location.offset, part.place.generation});
-  io_.publish();
+  io_.commit();
   part.bytes += size;
   ++part.entries;
   part.digest = digest_next(part.digest, checksum);
   log_.record({.key_hash = entry.key_hash,
-               .sequence = entry.sequence,
+               .sequence = sequence,
                .size_class = location.size_class,
                .kind = entry.kind},
               location.offset);
@@ -98,7 +101,7 @@ Stream LogWriter::main_if_cheap(std::uint64_t entry_bytes) const {
 std::span<std::byte> LogWriter::begin_part(std::uint64_t entry_size) {
   close_part();
   const std::uint64_t offset = log_.head();
-  const auto room = io_.reserve_hidden(offset, header_bytes_ + entry_size);
+  const auto room = io_.prepare(offset, header_bytes_ + entry_size);
   if (room.empty()) return {};
   if (!open_) {
     open_.emplace();

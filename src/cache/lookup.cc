@@ -25,25 +25,24 @@ constexpr std::size_t kVisitBatch = 64;
 // --- Locate ---
 
 RawDiskCache::Impl::Located RawDiskCache::Impl::located_at(std::uint64_t key_hash,
-                                                           Location location) const {
+                                                           Location location, unsigned hits) const {
   const std::uint32_t segment = log_->segment_of(location.offset);
   const std::uint64_t end = log_->segment_offset(segment) + log_->segment_bytes();
   const std::uint64_t size = std::min(size_class_bytes(location.size_class), end - location.offset);
-  return {key_hash, location, log_->generation(segment), {location.offset, size}};
+  return {key_hash, location, hits, log_->generation(segment), {location.offset, size}};
 }
 
 std::optional<RawDiskCache::Impl::Located> RawDiskCache::Impl::locate(
     std::uint64_t key_hash) const {
-  const auto location = index_->find(key_hash);
-  if (!location) return std::nullopt;
-  return located_at(key_hash, *location);
+  const auto found = index_->find_with_hits(key_hash);
+  if (!found) return std::nullopt;
+  return located_at(key_hash, found->location, found->hits);
 }
 
 // --- Verify ---
 
 std::optional<Result<Value>> RawDiskCache::Impl::verify(std::string_view key,
-                                                        const Located& located,
-                                                        const ReadAnswer& read, std::int64_t now) {
+                                                        const Located& located, ReadAnswer read) {
   const Place place{superblock_.id, located.location.offset, located.generation};
   const auto entry = decode_entry(*read.bytes, place);
   if (!entry || entry->kind != EntryKind::value || entry->key != key) {
@@ -62,16 +61,16 @@ std::optional<Result<Value>> RawDiskCache::Impl::verify(std::string_view key,
     counters_.collisions.add();
     return std::unexpected(Errc::not_found);
   }
-  if (entry->expires_at != 0 && entry->expires_at <= now) {
+  if (entry->expires_at != 0 && entry->expires_at <= now()) {
     counters_.expired.add();
     index_->erase_if_at(located.key_hash, located.location.offset);
     return std::unexpected(Errc::not_found);
   }
-  note_hit(located.key_hash, located.location, 0);
+  note_hit(located.key_hash, located.location, located.hits);
   if (memory_) {
     if (auto kept = keep_in_memory(*entry, located)) return std::move(*kept);
   }
-  return make_value(*entry, read);
+  return make_value(*entry, std::move(read));
 }
 
 void RawDiskCache::Impl::note_hit(std::uint64_t key_hash, Location location, unsigned hits) {
@@ -86,7 +85,7 @@ void RawDiskCache::Impl::note_hit(std::uint64_t key_hash, Location location, uns
   }
 }
 
-Result<Value> RawDiskCache::Impl::make_value(const EntryView& entry, const ReadAnswer& read) {
+Result<Value> RawDiskCache::Impl::make_value(const EntryView& entry, ReadAnswer read) {
   const bool view = entry.value.size() * kViewShare >= read.lease_bytes && !arena_->nearly_empty();
   if (!view && !entry.value.empty()) {
     // A small value must not keep a large buffer alive.
@@ -96,7 +95,8 @@ Result<Value> RawDiskCache::Impl::make_value(const EntryView& entry, const ReadA
                    entry.expires_at, entry.user_flags);
     }
   }
-  return Value(read.lease, entry.value, entry.sequence, entry.expires_at, entry.user_flags);
+  return Value(std::move(read.lease), entry.value, entry.sequence, entry.expires_at,
+               entry.user_flags);
 }
 
 // --- One key ---
@@ -108,7 +108,7 @@ Result<void> RawDiskCache::Impl::check_key(std::string_view key) const {
   return {};
 }
 
-Result<Value> RawDiskCache::Impl::find_value(std::string_view key, std::int64_t now) {
+Result<Value> RawDiskCache::Impl::find_value(std::string_view key, LatencyTimer* timer) {
   if (auto checked = check_key(key); !checked) return std::unexpected(checked.error());
   const std::uint64_t key_hash = hash_key(key, superblock_.id);
   if (memory_) {
@@ -117,35 +117,41 @@ Result<Value> RawDiskCache::Impl::find_value(std::string_view key, std::int64_t 
   for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
     const auto located = locate(key_hash);
     if (!located) return std::unexpected(Errc::not_found);
-    ReadAnswer read = io_->read(located->extent, BatchIOManager::Whole::start);
+    ReadAnswer read;
+    if (!io_->read_buffered(located->extent, read)) {
+      if (timer != nullptr) timer->start();
+      read = io_->read(located->extent, BatchIOManager::Whole::start);
+    }
     if (!read.bytes) return std::unexpected(read.bytes.error());
-    if (auto result = verify(key, *located, read, now)) return std::move(*result);
+    if (auto result = verify(key, *located, std::move(read))) return std::move(*result);
   }
   return std::unexpected(Errc::not_found);
 }
 
-void RawDiskCache::Impl::count_lookup(const Result<Value>& result) {
-  if (result) {
-    counters_.hits.add();
-    counters_.user_bytes_read.add(result->size());
-  } else if (result.error() == Errc::not_found) {
-    counters_.misses.add();
+void RawDiskCache::Impl::count_ended(std::span<const Result<Value>> results) {
+  LookupCounters::Counts counts;
+  for (const Result<Value>& result : results) {
+    if (result) {
+      ++counts.hits;
+      counts.bytes += result->size();
+    } else if (result.error() == Errc::not_found) {
+      ++counts.misses;
+    }
   }
+  counters_.lookups.add_ended(counts);
 }
 
 Result<Value> RawDiskCache::Impl::lookup(std::string_view key) {
-  if (memory_) {
-    if (auto held = lookup_in_memory(key)) return std::move(*held);
-  }
   LatencyTimer timer(counters_.lookup_latency);
-  counters_.lookups.add();
-  auto result = find_value(key, now());
-  count_lookup(result);
+  timer.start_sometimes();
+  counters_.lookups.add_asked(1);
+  auto result = find_value(key, &timer);
+  count_ended({&result, 1});
   return result;
 }
 
 Result<bool> RawDiskCache::Impl::contains(std::string_view key) {
-  const auto found = find_value(key, now());
+  const auto found = find_value(key, nullptr);
   if (found) return true;
   if (found.error() == Errc::not_found) return false;
   return std::unexpected(found.error());
@@ -156,15 +162,15 @@ Result<bool> RawDiskCache::Impl::contains(std::string_view key) {
 std::vector<Result<Value>> RawDiskCache::Impl::lookup_batch(
     std::span<const std::string_view> keys) {
   LatencyTimer timer(counters_.lookup_batch_latency);
+  timer.start();
   counters_.batches.add();
-  counters_.lookups.add(keys.size());
+  counters_.lookups.add_asked(keys.size());
   auto results = find_values(keys);
-  for (const auto& result : results) count_lookup(result);
+  count_ended(results);
   return results;
 }
 
 std::vector<Result<Value>> RawDiskCache::Impl::find_values(std::span<const std::string_view> keys) {
-  const std::int64_t time = now();
   std::vector<Result<Value>> results(keys.size(), std::unexpected(Errc::not_found));
 
   std::vector<std::uint64_t> hashes(keys.size());
@@ -203,12 +209,11 @@ std::vector<Result<Value>> RawDiskCache::Impl::find_values(std::span<const std::
     Result<Value>& result = results[askers[i]];
     if (!answers[i].bytes) {
       result = std::unexpected(answers[i].bytes.error());
-    } else if (auto verified = verify(keys[askers[i]], located[i], answers[i], time)) {
+    } else if (auto verified = verify(keys[askers[i]], located[i], std::move(answers[i]))) {
       result = std::move(*verified);
     } else {
-      result = find_value(keys[askers[i]], time);  // it moved meanwhile
+      result = find_value(keys[askers[i]], nullptr);  // it moved meanwhile
     }
-    answers[i] = ReadAnswer();  // lets go of the read buffer, if no value keeps it
   }
   return results;
 }
@@ -237,7 +242,8 @@ Result<bool> RawDiskCache::Impl::visit_slots(std::uint32_t page,
     std::vector<Located> located;
     std::vector<Extent> extents;
     for (std::uint64_t bytes = 0; first + located.size() < slots.size();) {
-      const Located next = located_at(0, index_->layout().location(slots[first + located.size()]));
+      const Located next =
+          located_at(0, index_->layout().location(slots[first + located.size()]), 0);
       bytes += next.extent.size;
       const bool fits = located.size() < kVisitBatch && bytes <= arena_->memory().size() / 4;
       if (!located.empty() && !fits) break;

@@ -123,15 +123,14 @@ bool RawDiskCache::Impl::checkpoint_due() const {
     return true;
   }
   const std::uint64_t log_bytes = std::uint64_t{superblock_.segments} * superblock_.segment_bytes;
+  const std::uint64_t appended = appended_.load(std::memory_order_relaxed) -
+                                 appended_at_checkpoint_.load(std::memory_order_relaxed);
+  const std::uint64_t share_max = policy_->checkpoint_share();
+  if (appended * kReplayShareMin * share_max < log_bytes) return false;
   const std::uint64_t size =
       checkpoint_stream_bytes_max(superblock_.segments, index_->pages(), index_->entries());
-  const std::uint64_t share_max = policy_->checkpoint_share();
-  const std::uint64_t interval =
-      std::clamp(kLogPerCheckpointByte * size, log_bytes / (kReplayShareMin * share_max),
-                 log_bytes / (kReplayShareMax * share_max));
-  return appended_.load(std::memory_order_relaxed) -
-             appended_at_checkpoint_.load(std::memory_order_relaxed) >=
-         interval;
+  return appended >=
+         std::min(kLogPerCheckpointByte * size, log_bytes / (kReplayShareMax * share_max));
 }
 
 // After it everything called before it is durable, and every batch from header.replay_from on holds

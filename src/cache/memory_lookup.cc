@@ -2,16 +2,6 @@
 #include "cache/cache_impl.h"
 
 namespace rawcache {
-namespace {
-
-constexpr std::uint32_t kSampleOneIn = 16;  ///< hits in memory whose latency is measured
-
-bool sampled() {
-  thread_local std::uint32_t calls = 0;
-  return ++calls % kSampleOneIn == 0;
-}
-
-}  // namespace
 
 EntryPlace RawDiskCache::Impl::place_of(Location location) const {
   return {location.offset, log_->generation(log_->segment_of(location.offset))};
@@ -26,18 +16,6 @@ std::optional<Value> RawDiskCache::Impl::find_in_memory(std::string_view key,
   // Whoever reads it from the device counts it as expired and forgets it.
   if (value->expires_at() != 0 && value->expires_at() <= now()) return std::nullopt;
   note_hit(key_hash, found->location, found->hits);
-  return value;
-}
-
-std::optional<Value> RawDiskCache::Impl::lookup_in_memory(std::string_view key) {
-  if (closed_.load(std::memory_order_relaxed) || key.empty()) return std::nullopt;
-  const std::uint64_t start = sampled() ? monotonic_ns() : 0;
-  auto value = find_in_memory(key, hash_key(key, superblock_.id));
-  if (!value) return std::nullopt;
-  counters_.lookups.add();
-  counters_.hits.add();
-  counters_.user_bytes_read.add(value->size());
-  if (start != 0) counters_.lookup_latency.add(monotonic_ns() - start);
   return value;
 }
 

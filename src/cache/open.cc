@@ -154,6 +154,10 @@ RawDiskCache::Impl::Impl(std::unique_ptr<Disk> disk, const Options& options,
           1 + divide_up((kSealedBuffersMax + 2) * batch_limits(options).max_bytes,
                         superblock_.segment_bytes),
           superblock_.segments / kSpareShare)),
+      // What does not fit the read buffer, with the blocks at its ends, could never be read back.
+      entry_bytes_max_(
+          std::min(entry_bytes_max(superblock_),
+                   options.read_buffer_bytes - std::uint64_t{2} * IoArena::kPageBytes)),
       policy_(make_eviction_policy(options.eviction, options.wa_cap, spare_segments_)),
       last_hits_(std::make_unique<std::atomic<std::uint64_t>[]>(superblock_.segments)),
       tokens_per_byte_(options.wa_cap - 1),

@@ -169,7 +169,7 @@ Result<std::uint64_t> RawDiskCache::Impl::copy_hot(const Victim& victim) {
     std::uint64_t bytes = 0;
     while (first + extents.size() < hot.size()) {
       const Survivor& next = hot[first + extents.size()];
-      const Extent extent = located_at(next.key_hash, next.location).extent;
+      const Extent extent = located_at(next.key_hash, next.location, next.hits).extent;
       if (!extents.empty() && bytes + extent.size > piece_bytes) break;
       bytes += extent.size;
       extents.push_back(extent);

@@ -96,6 +96,7 @@ SealedSegment SegmentLog::seal(std::uint32_t next, std::uint64_t next_sequence) 
   sealed.trailer.next_sequence = next_sequence;
   sealed.trailer.stream = static_cast<std::uint32_t>(stream_);
   sealed.records = std::exchange(at().records, {});
+  at().records.reserve(sealed.records.size());  // the next segment will hold about as many
   appended_bytes_ += segment_bytes_ - at().position;
   close_open();
   at().previous = at().segment;

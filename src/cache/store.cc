@@ -16,13 +16,6 @@ constexpr int kDryFlushesMax = 100;
 /// Adaptive batches are not flushed below this many bytes.
 constexpr std::uint64_t kAdaptiveBatchMin = std::uint64_t{256} << 10;
 
-constexpr std::uint32_t kSampleOneIn = 16;  ///< buffered stores whose latency is measured
-
-bool sampled() {
-  thread_local std::uint32_t calls = 0;
-  return ++calls % kSampleOneIn == 0;
-}
-
 }  // namespace
 
 // --- Turns ---
@@ -71,9 +64,10 @@ Result<void> RawDiskCache::Impl::check(const WriteCall& call) const {
   return {};
 }
 
-std::uint32_t RawDiskCache::Impl::expiry(std::chrono::seconds ttl, std::int64_t now) const {
+std::uint32_t RawDiskCache::Impl::expiry(std::chrono::seconds ttl) {
   if (ttl.count() == 0) ttl = options_.default_ttl;
   if (ttl.count() <= 0) return 0;
+  const std::int64_t now = this->now();
   constexpr std::int64_t kLatest = std::numeric_limits<std::uint32_t>::max();
   // Beyond 2106 is as good as never.
   if (ttl.count() >= kLatest - now) return 0;
@@ -82,11 +76,11 @@ std::uint32_t RawDiskCache::Impl::expiry(std::chrono::seconds ttl, std::int64_t 
 
 Result<void> RawDiskCache::Impl::write(const WriteCall& call) {
   if (auto checked = check(call); !checked) return checked;
-  std::optional<LatencyTimer> timer;
+  LatencyTimer timer(call.durable ? counters_.store_latency : counters_.store_buffered_latency);
   if (call.durable) {
-    timer.emplace(counters_.store_latency);
-  } else if (sampled()) {
-    timer.emplace(counters_.store_buffered_latency);
+    timer.start();
+  } else {
+    timer.start_sometimes();
   }
   DirectWrite direct;
   const auto begun = begin_write(call, call.durable ? &direct : nullptr);
@@ -127,22 +121,26 @@ std::vector<Result<void>> RawDiskCache::Impl::write_group(std::span<const WriteC
   return results;
 }
 
+// Reads nothing that changes, and so needs no lock.
+void RawDiskCache::Impl::prefetch(std::uint64_t key_hash) const {
+  index_->prefetch(key_hash);
+  if (ghost_) ghost_->prefetch(key_hash);
+}
+
 /// Up to where a durable call waits. On flush_failed the entry has been stored all the same.
 Result<RawDiskCache::Impl::StoredAs> RawDiskCache::Impl::begin_write(const WriteCall& call,
                                                                      DirectWrite* direct) {
   const std::uint64_t key_hash = hash_key(call.key, superblock_.id);
-  index_->prefetch(key_hash);  // the value is hashed meanwhile
+  prefetch(key_hash);  // the value is hashed meanwhile
   EntryFields entry{.kind = call.kind,
                     .sequence = 0,
-                    .expires_at = call.kind == EntryKind::value ? expiry(call.ttl, now()) : 0,
+                    .expires_at = call.kind == EntryKind::value ? expiry(call.ttl) : 0,
                     .user_flags = call.flags,
                     .encoding = {},
                     .key = call.key,
                     .key_hash = key_hash,
                     .value = call.value,
                     .value_hash = hash_value(call.value)};
-  (call.durable ? counters_.stores : counters_.buffered_stores).add();
-  if (call.kind == EntryKind::remove) counters_.removes.add();
 
   // A full buffer that could not be flushed takes nothing more: memory is bounded.
   if (!call.durable && io_->flush_due()) {
@@ -155,7 +153,6 @@ Result<RawDiskCache::Impl::StoredAs> RawDiskCache::Impl::begin_write(const Write
   if (!place) return std::unexpected(place.error());
   if (entry.sequence == 0) return StoredAs();  // written by somebody else meanwhile
   if (memory_) tell_memory(call, entry, *place);
-  counters_.user_bytes_stored.add(call.key.size() + call.value.size());
   if (call.durable) return StoredAs{entry.sequence, entry.expires_at};
 
   Result<StoredAs> result = StoredAs{entry.sequence, entry.expires_at};
@@ -227,11 +224,11 @@ Result<LogWriter::Obstacle> RawDiskCache::Impl::try_append(
     segments_wanted_.store(true, std::memory_order_relaxed);
   }
   const std::uint64_t bytes = size_class_bytes(appended.location.size_class);
-  counters_.appended_entry_bytes.add(bytes);
+  count_append(entry, direct != nullptr, bytes);
   tokens_ = std::min(tokens_ + std::uint64_t(double(bytes) * tokens_per_byte_), tokens_max_);
   if (returns) {
     ghost_->take(entry.key_hash);
-    counters_.ghost_hits.add();
+    counters_.ghost_hits.add_alone();
   }
   const unsigned hits = returns && stream == Stream::small ? 1 : 0;
   if (auto published = publish(entry, appended.location, hits, direct); !published) {
@@ -241,6 +238,13 @@ Result<LogWriter::Obstacle> RawDiskCache::Impl::try_append(
   note_buffered();
   place = place_of(appended.location);
   return LogWriter::Obstacle::none;
+}
+
+void RawDiskCache::Impl::count_append(const EntryFields& entry, bool durable, std::uint64_t bytes) {
+  (durable ? counters_.stores : counters_.buffered_stores).add_alone();
+  if (entry.kind == EntryKind::remove) counters_.removes.add_alone();
+  counters_.user_bytes_stored.add_alone(entry.key.size() + entry.value.size());
+  counters_.appended_entry_bytes.add_alone(bytes);
 }
 
 Result<void> RawDiskCache::Impl::publish(const EntryFields& entry, Location location, unsigned hits,

@@ -6,20 +6,9 @@
 #include <utility>
 #include <vector>
 
+#include "base/mutex.h"
 #include "disk/posix_disk.h"
 #include "disk/uring_ring.h"
-
-// The thread sanitizer does not see what the kernel orders.
-#if defined(__SANITIZE_THREAD__)
-#define RAWCACHE_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define RAWCACHE_TSAN 1
-#endif
-#endif
-#if defined(RAWCACHE_TSAN)
-#include <sanitizer/tsan_interface.h>
-#endif
 
 namespace rawcache {
 
@@ -35,6 +24,7 @@ constexpr std::size_t kTransferBytes = std::size_t{1}
                                        << 30;  // of one submission; the kernel's is 2 GiB
 constexpr int kRetriesMax = 8;
 
+// The thread sanitizer does not see what the kernel orders.
 void before_kernel([[maybe_unused]] void* batch) {
 #if defined(RAWCACHE_TSAN)
   __tsan_release(batch);

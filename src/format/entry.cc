@@ -114,7 +114,9 @@ std::optional<Encoding> parse_encoding(std::uint32_t word) {
 }
 
 std::size_t entry_bytes(std::size_t key_bytes, std::size_t value_bytes, std::uint8_t flags) {
-  const auto fields = static_cast<std::size_t>(std::popcount(flags));
+  const std::size_t fields = std::size_t{(flags & kEntryHasExpiry) != 0} +
+                             std::size_t{(flags & kEntryHasUserFlags) != 0} +
+                             std::size_t{(flags & kEntryHasEncoding) != 0};
   return sizeof(EntryHeader) + fields * kEntryFieldBytes + key_bytes + value_bytes;
 }
 

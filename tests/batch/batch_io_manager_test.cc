@@ -453,18 +453,41 @@ TEST_F(BatchIO, DiscardDropsWhatIsSealedAndWhatFills) {
   EXPECT_TRUE(io->can_seal());
 }
 
-TEST_F(BatchIO, RangesThatAreBeingFilledReadAsZeros) {
+TEST_F(BatchIO, WhatIsBeingFilledIsNotThereAndHeadersReadAsZeros) {
   const auto header = io->reserve(0, 4, 0);
-  const auto entry = io->reserve_hidden(4, 4);
+  const auto entry = io->prepare(4, 4);
   std::memcpy(header.data(), "HHHH", 4);
   std::memcpy(entry.data(), "eeee", 4);
-  EXPECT_EQ(read(0, 10), std::string(8, '\0') + "..");
-  io->publish();
+  EXPECT_EQ(read(0, 10), std::string(4, '\0') + "......");
+  io->commit();
   EXPECT_EQ(read(0, 10), std::string(4, '\0') + "eeee..");
   ASSERT_TRUE(io->seal());
   EXPECT_EQ(read(0, 10), "HHHHeeee..");
   ASSERT_TRUE(io->complete());
   EXPECT_EQ(durable(0, 10), "HHHHeeee..");
+}
+
+TEST_F(BatchIO, ReadBufferedAnswersFromMemoryOrNotAtAll) {
+  ReadAnswer answer;
+  const auto buffered = [&](std::uint64_t offset, std::uint64_t size) {
+    return io->read_buffered({offset, size}, answer) ? text(answer) : "no";
+  };
+  EXPECT_EQ(buffered(0, 4), "no");
+  ASSERT_TRUE(write(4, "aaaa"));
+  ASSERT_TRUE(write(12, "bb"));
+  EXPECT_EQ(buffered(4, 2), "aa");
+  EXPECT_EQ(buffered(6, 6), "aa") << "up to the end of that write";
+  EXPECT_EQ(buffered(6, 8), "no") << "a newer write lies in it";
+  EXPECT_EQ(buffered(2, 4), "no") << "the start is on the disk";
+  EXPECT_EQ(buffered(20, 4), "no");
+  ASSERT_TRUE(io->seal());
+  EXPECT_EQ(buffered(4, 8), "aaaa");
+  ASSERT_TRUE(write(6, "c"));
+  EXPECT_EQ(buffered(6, 4), "c") << "the newest";
+  EXPECT_EQ(buffered(4, 4), "no") << "partly newer";
+  EXPECT_EQ(read(4, 4), "aaca");
+  ASSERT_TRUE(io->flush());
+  EXPECT_EQ(buffered(4, 4), "no");
 }
 
 TEST_F(BatchIO, PaddingIsZeroAlsoInMemoryThatIsUsedAgain) {

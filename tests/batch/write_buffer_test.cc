@@ -32,6 +32,10 @@ std::string found(const WriteBuffer& buffer, std::uint64_t offset, std::size_t s
   return text;
 }
 
+std::string text(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
 bool all_zero(std::span<const std::byte> bytes) {
   return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
 }
@@ -179,10 +183,64 @@ TEST(WriteBuffer, AHiddenRangeReadsAsZerosUntilItIsRevealed) {
   std::size_t covered = 0;
   EXPECT_EQ(found(buffer, 2, 11, &covered), std::string("aa\0\0\0\0c\0\0c.", 11));
   EXPECT_EQ(covered, 10U);
-  buffer.reveal({4, 4});
-  EXPECT_EQ(found(buffer, 2, 9), std::string("aabbbbc\0\0", 9));
-  buffer.reveal_all();
+  EXPECT_EQ(text(buffer.view({0, 3})), "aaa");
+  EXPECT_EQ(text(buffer.view({4, 2})), "") << "hidden";
+  buffer.close();
   EXPECT_EQ(found(buffer, 0, 12), "aaaabbbbcccc");
+}
+
+TEST(WriteBuffer, WhatIsPreparedIsThereOnlyWhenItHasBeenCommitted) {
+  WriteBuffer buffer({});
+  const auto first = buffer.prepare(100, 4);
+  ASSERT_EQ(first.size(), 4U);
+  EXPECT_TRUE(buffer.empty());
+  std::memset(first.data(), 'x', 4);
+  const auto again = buffer.prepare(100, 6);  // what was never committed was never taken
+  std::memset(again.data(), 'a', 6);
+  EXPECT_FALSE(buffer.commit_behind()) << "nothing lies before it";
+  buffer.commit();
+  EXPECT_EQ(found(buffer, 98, 10), "..aaaaaa..");
+
+  EXPECT_TRUE(buffer.prepare_behind(107, 2).empty()) << "a byte lies between";
+  const auto behind = buffer.prepare_behind(106, 3);
+  ASSERT_EQ(behind.data(), again.data() + 6) << "it follows in memory too";
+  std::memset(behind.data(), 'b', 3);
+  EXPECT_EQ(found(buffer, 98, 12), "..aaaaaa....");
+  EXPECT_EQ(buffer.bounds(), (Extent{100, 6}));
+  EXPECT_FALSE(buffer.overlaps({106, 10}));
+  ASSERT_TRUE(buffer.commit_behind());
+  EXPECT_EQ(found(buffer, 98, 12), "..aaaaaabbb.");
+  EXPECT_EQ(text(buffer.view({104, 100})), "aabbb");
+  EXPECT_EQ(buffer.bounds(), (Extent{100, 9}));
+  EXPECT_TRUE(buffer.overlaps({108, 10}));
+  EXPECT_EQ(buffer.operations(), 2U);
+  EXPECT_EQ(buffer.bytes(), 9U);
+
+  // The next write of either kind goes on behind it.
+  ASSERT_TRUE(put(buffer, 109, 2, 'c'));
+  ASSERT_FALSE(buffer.prepare_behind(111, 2).empty());
+  std::memset(buffer.prepare_behind(111, 2).data(), 'd', 2);
+  ASSERT_TRUE(buffer.commit_behind());
+  buffer.close();
+  ASSERT_EQ(buffer.writes().size(), 1U);
+  EXPECT_EQ(text(buffer.writes()[0].bytes), "aaaaaabbbccdd");
+  buffer.clear();
+  EXPECT_EQ(buffer.bounds().size, 0U);
+}
+
+TEST(WriteBuffer, AViewIsOfTheNewestWriteOrEmpty) {
+  WriteBuffer buffer({});
+  ASSERT_TRUE(put(buffer, 100, 10, 'a'));
+  ASSERT_TRUE(put(buffer, 104, 2, 'b'));
+  ASSERT_TRUE(put(buffer, 200, 2, 'c'));
+  EXPECT_EQ(text(buffer.view({104, 2})), "bb");
+  EXPECT_EQ(text(buffer.view({105, 3})), "b") << "up to where that write ends";
+  EXPECT_EQ(text(buffer.view({106, 10})), "aaaa");
+  EXPECT_EQ(text(buffer.view({100, 4})), "aaaa");
+  EXPECT_EQ(text(buffer.view({100, 5})), "") << "the newest lies in the middle";
+  EXPECT_EQ(text(buffer.view({98, 4})), "") << "the start is not there";
+  EXPECT_EQ(text(buffer.view({150, 4})), "");
+  EXPECT_EQ(text(buffer.view({199, 4})), "");
 }
 
 TEST(WriteBuffer, PaddingIsZeroAlsoInMemoryThatWasUsedBefore) {
