@@ -113,8 +113,11 @@ void add_serve_arguments(CLI::App& command, ServeArguments& arguments) {
       ->type_name("FILE");
   add_text_option(command, "--durability", parse_durability, arguments,
                   "What an answer means: buffered, interval:MS or sync (interval:100)", "POLICY");
-  add_text_option(command, "--on-start", parse_on_start, arguments,
-                  "What becomes of old entries: keep, flush or max-age:TIME (keep)", "POLICY");
+  add_text_option(
+      command, "--on-start", parse_on_start, arguments,
+      "What becomes of entries that are there: keep, flush, or max-age:TIME, which keeps "
+      "them if the last write was not longer ago (keep)",
+      "POLICY");
   auto* create = command.add_flag("--create", arguments.create, "Make the cache if there is none");
   command
       .add_option_function<std::string>(

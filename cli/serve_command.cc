@@ -9,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "rawcache/raw_disk_cache.h"
+#include "server/on_start.h"
 #include "server/request.h"
 #include "server/server.h"
 
@@ -70,9 +71,9 @@ Result<RawDiskCache> open_cache(const ServeArguments& arguments) {
 int run_serve(const ServeArguments& arguments) {
   auto cache = open_cache(arguments);
   if (!cache) return fail(cache.error(), arguments.json);
-  if (arguments.on_start == server::OnStart::flush) {
-    if (auto cleared = cache->clear(); !cleared) return fail(cleared.error(), arguments.json);
-  }
+  const auto applied = server::apply_on_start(*cache, arguments.on_start, arguments.max_age,
+                                              std::chrono::system_clock::now());
+  if (!applied) return fail(applied.error(), arguments.json);
   server::ServerOptions options = arguments.server;
   options.listen = addresses(arguments);
   options.item_bytes_max = std::min<std::uint64_t>(

@@ -83,6 +83,8 @@ StatsGroup recovery(const Stats& s) {
         s.recovery_segments_by_footer},
        {"recovery_segments_scanned", gauge, count, "Segments scanned by opening",
         s.recovery_segments_scanned},
+       {"recovered_until", gauge, count, "Unix time of the newest write that opening found",
+        s.recovered_until},
        {"checkpoints", counter, count, "Checkpoints written", s.checkpoints},
        {"checkpoint_failures", counter, count, "Checkpoints that failed", s.checkpoint_failures}}};
 }

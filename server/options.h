@@ -19,7 +19,7 @@ enum class Acknowledge : std::uint8_t {
 enum class OnStart : std::uint8_t {
   keep,     ///< everything is served
   flush,    ///< nothing is: like memcached, but for the cost of it
-  max_age,  ///< it is served if the server was away for no longer than ServerOptions::max_age
+  max_age,  ///< it is served if the last write was not longer ago than what goes with it
 };
 
 struct ServerOptions {

@@ -23,6 +23,7 @@ add_library(rawcache_server STATIC
     server/log.cc
     server/meta_parser.cc
     server/observer.cc
+    server/on_start.cc
     server/parser.cc
     server/replies.cc
     server/retrieve.cc

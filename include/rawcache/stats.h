@@ -144,6 +144,9 @@ struct Stats {
   std::uint64_t recovery_entries_replayed = 0;
   std::uint64_t recovery_segments_by_footer = 0;  ///< replayed from their footer alone
   std::uint64_t recovery_segments_scanned = 0;
+  /// Unix time, seconds, of the newest write or checkpoint that open found; how long a cache has
+  /// not been in use, at most, is what has passed since.
+  std::uint64_t recovered_until = 0;
 
   // Engine and modes really in use.
   std::string engine;           ///< "io_uring", "posix", ...

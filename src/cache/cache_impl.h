@@ -268,6 +268,7 @@ class RawDiskCache::Impl {
   Counters counters_;
   RecoveryCounts recovery_counts_;
   std::uint64_t recovery_ns_ = 0;
+  std::uint64_t recovered_until_ = 0;  ///< Unix time
   const std::uint64_t opened_ns_;
   bool started_ = false;  ///< recovery went well
   std::atomic<bool> closed_{false};

@@ -138,6 +138,7 @@ Stats RawDiskCache::Impl::stats() const {
   s.recovery_entries_replayed = recovery_counts_.entries;
   s.recovery_segments_by_footer = recovery_counts_.segments_by_footer;
   s.recovery_segments_scanned = recovery_counts_.segments_scanned;
+  s.recovered_until = recovered_until_;
   return s;
 }
 

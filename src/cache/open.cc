@@ -246,6 +246,7 @@ void RawDiskCache::Impl::adopt(Recovered recovered) {
   checkpoint_generation_ = recovered.checkpoint_generation;
   checkpoint_area_ = recovered.checkpoint_area;
   replay_from_.store(recovered.replay_from, std::memory_order_relaxed);
+  recovered_until_ = recovered.time_high;
   time_high_.store(static_cast<std::int64_t>(recovered.time_high), std::memory_order_relaxed);
   MutexLock lock(log_mutex_);
   log_->restore(std::move(recovered.table), recovered.next_generation);

@@ -354,5 +354,21 @@ TEST_F(RecoveryTest, SequencesGrowAcrossReopeningAndCrashes) {
   }
 }
 
+TEST_F(RecoveryTest, ItSaysWhenTheCacheWasWrittenLast) {
+  const auto recovered_until = [&] {
+    return static_cast<std::int64_t>(cache->stats().recovered_until);
+  };
+  clock += 50;
+  ASSERT_TRUE(cache->store("key", "value"));
+  const std::int64_t stored = clock;
+  clock += 1000;
+  crash(CrashPolicy::lose_all);
+  EXPECT_EQ(recovered_until(), stored);
+  clock += 100;
+  const std::int64_t closed = clock;
+  reopen();  // which closes it in order
+  EXPECT_EQ(recovered_until(), closed);
+}
+
 }  // namespace
 }  // namespace rawcache::testing
