@@ -58,7 +58,8 @@ std::string head_of(const HttpResponse& response, bool keep_alive) {
                      "\r\nContent-Length: " + std::to_string(response.body.size()) +
                      "\r\nCache-Control: no-store"
                      "\r\nX-Content-Type-Options: nosniff"
-                     "\r\nContent-Security-Policy: default-src 'self'; frame-ancestors 'none'";
+                     "\r\nContent-Security-Policy: default-src 'self'; img-src data:; "
+                     "frame-ancestors 'none'";
   if (response.status == 405) head += "\r\nAllow: GET, HEAD";
   return head + (keep_alive ? "\r\n\r\n" : "\r\nConnection: close\r\n\r\n");
 }
