@@ -49,7 +49,7 @@ class LruPolicy final : public EvictionPolicy {
 
 /// Shares of a segment's bytes that must be hot for it to stay as it is.
 struct Thresholds {
-  double relabel = 0.40;
+  double relabel = 0.50;
   double rotate = 0.60;
   double without_tokens = 0.30;  ///< when there are no tokens to copy what is hot
 };
