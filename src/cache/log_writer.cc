@@ -278,8 +278,8 @@ void LogWriter::put_back(const DirectWrite& write) {
   };
   const bool restorable = write.before && still_there(*write.before);
   if (write.remove) {
-    // Whatever has been stored since is newer.
-    if (restorable && !index_.find(write.key_hash)) {
+    // Whatever has been stored or removed since is newer.
+    if (restorable && !index_.find(write.key_hash) && !is_overwritten(write)) {
       // Out of memory here loses a slot that was erased a moment ago: an eviction, no wrong answer.
       (void)index_.put(write.key_hash, *write.before);
     }
@@ -288,6 +288,24 @@ void LogWriter::put_back(const DirectWrite& write) {
   } else {
     index_.erase_if_at(write.key_hash, write.location.offset);
   }
+}
+
+// By an entry that waits for a batch as this one does: a later one of its key would not be there
+// otherwise.
+bool LogWriter::is_overwritten(const DirectWrite& write) const {
+  const auto by = [&](const PendingBatch& batch) {
+    return std::ranges::any_of(batch.parts, [&](const PendingPart& part) {
+      EntryWalker walker = walker_of(part);
+      while (const auto entry = walker.next()) {
+        if (entry->key_hash == write.key_hash && entry->sequence > write.sequence &&
+            entry->kind != EntryKind::withdrawn) {
+          return true;
+        }
+      }
+      return false;
+    });
+  };
+  return std::ranges::any_of(sealed_, by) || (open_ && by(*open_));
 }
 
 void LogWriter::withdraw_entry_at(PendingBatch& batch, std::uint64_t offset) {

@@ -24,6 +24,7 @@ namespace rawcache {
 struct DirectWrite {
   enum class State : std::uint8_t { waiting, durable, failed };
   std::uint64_t key_hash = 0;
+  std::uint64_t sequence = 0;
   Location location;  ///< of its entry
   bool remove = false;
   std::optional<Location> before;       ///< what the index held, to be put back if it fails
@@ -129,6 +130,7 @@ class LogWriter {
   void write_headers(PendingBatch& batch);
   void withdraw_direct(PendingBatch& batch, const Error& error);
   void put_back(const DirectWrite& write);
+  bool is_overwritten(const DirectWrite& write) const;
   void withdraw_entry_at(PendingBatch& batch, std::uint64_t offset);
   void drop_record(std::uint64_t offset);
   void append_again(const PendingBatch& batch, std::uint64_t replay_from);

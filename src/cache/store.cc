@@ -260,6 +260,7 @@ Result<void> RawDiskCache::Impl::publish(const EntryFields& entry, Location loca
   watch_.written(entry.key_hash);
   if (direct == nullptr) return {};
   direct->key_hash = entry.key_hash;
+  direct->sequence = entry.sequence;
   direct->location = location;
   direct->remove = entry.kind == EntryKind::remove;
   direct->before = before;

@@ -40,6 +40,24 @@ class Failure : public SmallCacheTest {
   }
 };
 
+// A remove that is under way when the same key is removed again by a buffered call.
+TEST_F(Failure, ARemoveThatFailsBringsNothingBackThatWasRemovedAgainMeanwhile) {
+  ASSERT_TRUE(cache->store("key", "old"));
+  std::atomic<bool> again{false};
+  device->at_each_request([&](const FaultyDisk::Event& event) {
+    if (event.op != Op::write || again.exchange(true)) return;
+    std::thread([&] { EXPECT_TRUE(cache->remove_buffered("key")); }).join();
+  });
+  faults().fail(Op::write, 1, EIO);
+  EXPECT_FALSE(cache->remove("key"));
+  EXPECT_TRUE(again);
+  EXPECT_EQ(get("key"), "error not_found");
+  ASSERT_TRUE(cache->flush_writes());
+  EXPECT_EQ(get("key"), "error not_found");
+  reopen();
+  EXPECT_EQ(get("key"), "error not_found");
+}
+
 class FailureOf : public Failure, public ::testing::WithParamInterface<Op> {};
 INSTANTIATE_TEST_SUITE_P(Failure, FailureOf, ::testing::Values(Op::write, Op::sync),
                          [](const auto& tested) {
