@@ -75,6 +75,7 @@ bool Recovery::from_checkpoint(int area, bool must_be_contiguous) {
   out_.checkpoint_entries = header.entries;
   out_.next_batch = std::max(header.next_batch, superblock_.dead_below_batch);
   out_.next_sequence = std::max(header.next_sequence, superblock_.dead_below_sequence);
+  checkpoint_sequence_ = header.next_sequence;
   out_.time_high = std::max(header.time_high, superblock_.time_high);
   std::ranges::copy(header.open_segment, checkpoint_open_.begin());
   std::ranges::copy(header.previous_segment, checkpoint_previous_.begin());

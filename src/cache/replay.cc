@@ -242,7 +242,9 @@ Result<void> Recovery::gather() {
       const auto records =
           read_footer_records(disk_, superblock_, segment, *life.trailer, out_.counts.read_bytes);
       if (records) {
-        gather_footer(life, *records);
+        const auto border = checkpoint_border(life);
+        if (!border) return std::unexpected(border.error());
+        gather_footer(life, *records, *border);
         continue;
       }
       if (auto scanned = scan(life); !scanned) return scanned;
@@ -253,13 +255,40 @@ Result<void> Recovery::gather() {
   return {};
 }
 
-void Recovery::gather_footer(const Life& life, const std::vector<FooterRecord>& records) {
+// Only in a segment that was open then. Where there is one stream, replaying what the checkpoint
+// contains changes nothing, because what was newer then is replayed after it; of two streams the
+// newer entry may lie in a segment of the other one that was sealed before.
+Result<Recovery::Border> Recovery::checkpoint_border(const Life& life) {
+  constexpr auto kMain = static_cast<std::uint8_t>(Stream::main);
+  const bool one_stream = std::ranges::none_of(
+      out_.table, [](const SegmentRecord& record) { return record.stream == kMain; });
+  if (life.reopened || one_stream) return Border();
+  auto scanned = scan_segment(disk_, superblock_, life.segment);
+  if (!scanned) return std::unexpected(scanned.error());
+  out_.counts.payload_bytes += scanned->bytes_read;
+  const std::uint64_t start = segment_offset(superblock_, life.segment);
+  Border border{.contained_through = 0, .new_from = superblock_.segment_bytes};
+  for (const ScannedPart& part : scanned->parts) {
+    if (part.header.generation != life.generation) continue;
+    if (part.header.sequence >= out_.replay_from) {
+      border.new_from = part.offset - start;
+      break;
+    }
+    border.contained_through = part.end(superblock_.block_bytes) - start;
+  }
+  return border;
+}
+
+void Recovery::gather_footer(const Life& life, const std::vector<FooterRecord>& records,
+                             const Border& border) {
   ++out_.counts.segments_by_footer;
   out_.counts.batches += life.trailer->last_batch - life.trailer->first_batch + 1;
   const std::uint64_t start = segment_offset(superblock_, life.segment);
   for (const FooterRecord& record : records) {
     const std::uint64_t within = std::uint64_t{record.offset_units} * superblock_.entry_alignment;
-    if (within >= superblock_.segment_bytes) continue;
+    if (within >= superblock_.segment_bytes || within < border.contained_through) continue;
+    // A header between them is unreadable.
+    if (within < border.new_from && record.sequence < checkpoint_sequence_) continue;
     note({.key_hash = record.key_hash,
           .sequence = record.sequence,
           .location = {start + within, record.size_class},

@@ -59,7 +59,15 @@ class Recovery {
   Result<void> scan_what_is_not_vouched_for();
   Result<void> replay();
   Result<void> gather();
-  void gather_footer(const Life& life, const std::vector<FooterRecord>& records);
+  /// Bytes from a segment's start: up to the one its content is in the checkpoint, from the other
+  /// on it is not.
+  struct Border {
+    std::uint64_t contained_through = 0;
+    std::uint64_t new_from = 0;
+  };
+  Result<Border> checkpoint_border(const Life& life);
+  void gather_footer(const Life& life, const std::vector<FooterRecord>& records,
+                     const Border& border);
   void gather_scan(const Life& life);
   bool stream_reaches_checkpoint(Stream stream) const;
   void judge_batches();
@@ -85,6 +93,7 @@ class Recovery {
   std::vector<std::uint32_t> order_;  ///< segments of lives_, oldest first
   std::set<std::uint32_t> suspects_seen_;
   std::uint64_t stated_durable_ = 0;
+  std::uint64_t checkpoint_sequence_ = 0;  ///< of the first entry stored after it
   /// A batch of which parts have been found whole; it is so when it has all of them.
   struct Batch {
     std::uint32_t whole_parts = 0;
