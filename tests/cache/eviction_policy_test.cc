@@ -81,9 +81,9 @@ TEST_F(PolicyTest, ADeadSegmentGoesFirst) {
 
 TEST_F(PolicyTest, AHotSmallSegmentIsRelabelledAsItIs) {
   make(20, 5);
-  uses[0].hot = 399;
+  uses[0].hot = 499;
   EXPECT_EQ(next().action, Action::evict);
-  uses[0].hot = 400;
+  uses[0].hot = 500;
   EXPECT_EQ(next().action, Action::relabel);
 }
 
