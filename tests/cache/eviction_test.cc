@@ -38,6 +38,12 @@ class EvictionTest : public CacheTest {
       ASSERT_TRUE(cache->store(hot(i), value_of(hot(i), version, kSize)));
     }
   }
+  /// A key that the ghost remembers. Of the others it takes one in 8192 for such a key.
+  void store_what_comes_back(const std::string& key, const std::string& value) {
+    const std::uint64_t hits_before = cache->stats().ghost_hits;
+    ASSERT_TRUE(cache->store_buffered(key, value));
+    EXPECT_EQ(cache->stats().ghost_hits, hits_before + 1);
+  }
   std::uint64_t next_ = 0;
 };
 
@@ -111,8 +117,7 @@ TEST_F(EvictionTest, WhatComesBackJoinsTheMainStreamEvenWithoutCopies) {
   ASSERT_TRUE(cache->store_buffered("back", value_of("back", 1, kLarge)));
   churn(1.3, 1);
   ASSERT_EQ(get("back"), "error not_found");
-  ASSERT_TRUE(cache->store_buffered("back", value_of("back", 2, kLarge)));
-  EXPECT_EQ(cache->stats().ghost_hits, 1u);
+  store_what_comes_back("back", value_of("back", 2, kLarge));
   churn(0.5, 1);
   EXPECT_EQ(get("back"), value_of("back", 2, kLarge)) << "it went with the small queue";
   EXPECT_EQ(cache->stats().copied, 0u);
@@ -128,10 +133,9 @@ TEST_F(EvictionTest, TheLaterOfTwoWritesInDifferentStreamsCountsAfterACrash) {
   ASSERT_TRUE(cache->store_buffered("back", value_of("back", 1, kLarge)));
   churn(1.3, 1);
   ASSERT_EQ(get("back"), "error not_found");
-  ASSERT_TRUE(cache->store_buffered("back", value_of("back", 2, kLarge)));  // main
+  store_what_comes_back("back", value_of("back", 2, kLarge));               // main
   ASSERT_TRUE(cache->store_buffered("back", value_of("back", 3, kLarge)));  // small
   ASSERT_TRUE(cache->flush_writes());
-  EXPECT_EQ(cache->stats().ghost_hits, 1u);
   crash(CrashPolicy::lose_all);
   EXPECT_EQ(get("back"), value_of("back", 3, kLarge));
 }
