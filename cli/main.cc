@@ -6,6 +6,7 @@
 #include "base/version.h"
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/replay_arguments.h"
 #include "cli/serve_arguments.h"
 
 namespace {
@@ -298,49 +299,7 @@ void add_replay(CLI::App& app, ReplayArguments& arguments, Run& run) {
   auto* command = add_command<ReplayArguments>(
       app, "replay", "Run a trace of requests through a cache: get, and put on a miss", arguments,
       run, run_replay);
-  command->add_option("TRACE", arguments.trace, "rct, oracleGeneral or csv, each also as .zst")
-      ->type_name("");
-  command
-      ->add_option("--suite", arguments.suite,
-                   "Every .rct.zst in DIR at 1, 5, 10, 20 and 40 % of its footprint")
-      ->type_name("DIR");
-  command
-      ->add_option_function<std::string>(
-          "--capacity",
-          [&arguments](const std::string& text) {
-            if (text.ends_with('%')) {
-              arguments.percent = std::strtod(text.c_str(), nullptr);
-              if (!(arguments.percent > 0 && arguments.percent <= 1000)) {
-                reject("--capacity", "\"" + text + "\" is not a share of the trace's footprint");
-              }
-              return;
-            }
-            const auto size = parse_size(text);
-            if (!size || *size == 0) reject("--capacity", "\"" + text + "\" is not a size");
-            arguments.capacity = *size;
-          },
-          "Room for entries: bytes as the trace counts them, or percent of its footprint")
-      ->type_name("SIZE|N%");
-  const std::map<std::string, EvictionPolicyKind> policies{{"rc", EvictionPolicyKind::rc},
-                                                           {"fifo", EvictionPolicyKind::fifo},
-                                                           {"lru", EvictionPolicyKind::lru}};
-  command->add_option("--policy", arguments.policy, "What is evicted: rc, fifo or lru (rc)")
-      ->transform(CLI::Transformer(policies).description(""))
-      ->type_name("P");
-  command->add_option("--wa-cap", arguments.wa_cap, "rc: bytes appended per byte stored (1.2)")
-      ->check(CLI::Range(1.0, 4.0).description(""))
-      ->type_name("X");
-  command->add_option("--scale", arguments.scale, "Divide sizes and capacity by this (1)")
-      ->check(CLI::Range(1, 1 << 20).description(""))
-      ->type_name("N");
-  command
-      ->add_option_function<std::string>(
-          "--device",
-          [&arguments](const std::string& text) {
-            if (text != "memory") arguments.path = text;
-          },
-          "File or device to replay on, which is overwritten; memory if not given")
-      ->type_name("PATH");
+  add_replay_arguments(*command, arguments);
   add_json(*command, arguments.json);
 }
 

@@ -75,6 +75,9 @@ struct ReplayArguments : CommonArguments {  ///< path: the file to replay on; em
   double percent = 0;          ///< or of the trace's footprint
   EvictionPolicyKind policy = EvictionPolicyKind::rc;
   double wa_cap = Options().wa_cap;
+  Admission admission = Admission::all;
+  double admission_percent = 5;    ///< of the capacity, in memory instead
+  std::uint64_t memory_bytes = 0;  ///< of the memory tier
   std::uint32_t scale = 1;
 };
 
@@ -85,6 +88,9 @@ struct ServeArguments : CommonArguments {
   std::chrono::milliseconds flush_interval{100};  ///< zero: none
   server::OnStart on_start = server::OnStart::keep;
   std::chrono::seconds max_age{0};
+  Admission admission = Admission::all;
+  std::uint64_t admission_memory_bytes = Options().admission_memory_bytes;
+  std::uint64_t device_bytes_per_day = 0;
   std::string user;  ///< to go on as, once everything is open
   std::optional<std::uint16_t> port;
   std::vector<std::string> hosts;

@@ -50,6 +50,7 @@ std::string fixed(double number, int digits) {
 struct Comparison {
   int cells = 0;
   double lru = 0, s3fifo = 0, arc = 0, lru_bytes = 0;
+  double log_bytes = 0, device_bytes = 0;  ///< per byte missed
   int worse_than_lru = 0;
   double worst = 0;
   double write_amplification_max = 0;
@@ -66,12 +67,15 @@ Comparison compare(const std::vector<Row>& rows) {
     sums.s3fifo += std::log(miss / baseline->s3fifo);
     sums.arc += std::log(miss / baseline->arc);
     sums.lru_bytes += std::log(row.result.byte_miss_ratio() / baseline->lru_bytes);
+    sums.log_bytes += std::log(row.result.log_bytes_per_put_byte());
+    sums.device_bytes += std::log(row.result.device_bytes_per_put_byte());
     sums.worse_than_lru += miss / baseline->lru > 1.01;
     sums.worst = std::max(sums.worst, miss / baseline->lru);
     sums.write_amplification_max =
         std::max(sums.write_amplification_max, row.result.stats.logical_write_amplification());
   }
-  for (double* mean : {&sums.lru, &sums.s3fifo, &sums.arc, &sums.lru_bytes}) {
+  for (double* mean :
+       {&sums.lru, &sums.s3fifo, &sums.arc, &sums.lru_bytes, &sums.log_bytes, &sums.device_bytes}) {
     *mean = sums.cells == 0 ? 0 : std::exp(*mean / sums.cells);
   }
   return sums;
@@ -103,7 +107,9 @@ void print_table(const std::vector<Row>& rows) {
         fixed(means.arc, 4) + " x ARC; byte miss ratio " + fixed(means.lru_bytes, 4) +
         " x LRU.\nWorse than 1.01 x LRU: " + std::to_string(means.worse_than_lru) +
         " cells, at worst " + fixed(means.worst, 3) + ". Logical write amplification at most " +
-        fixed(means.write_amplification_max, 3) + ".\n");
+        fixed(means.write_amplification_max, 3) + ". Bytes appended per byte missed " +
+        fixed(means.log_bytes, 3) + ", written to the device " + fixed(means.device_bytes, 3) +
+        ".\n");
 }
 
 void print_one(const Row& row) {
@@ -126,6 +132,8 @@ void print_one(const Row& row) {
 void print_json(const ReplayArguments& arguments, const std::vector<Row>& rows) {
   JsonWriter json = begin_json("replay");
   json.field("wa_cap", arguments.wa_cap).field("scale", arguments.scale);
+  json.field("admission", arguments.admission == Admission::all ? "all" : "wanted-again");
+  json.field("memory_bytes", arguments.memory_bytes);
   json.name("rows").begin_array();
   for (const Row& row : rows) {
     const ReplayResult& result = row.result;
@@ -135,6 +143,12 @@ void print_json(const ReplayArguments& arguments, const std::vector<Row>& rows) 
     json.field("byte_miss_ratio", result.byte_miss_ratio());
     json.field("logical_write_amplification", result.stats.logical_write_amplification());
     json.field("device_write_amplification", result.stats.write_amplification());
+    json.field("log_bytes_per_missed_byte", result.log_bytes_per_put_byte());
+    json.field("device_bytes_per_missed_byte", result.device_bytes_per_put_byte());
+    if (const Baseline* baseline = baseline_of(row)) {
+      json.field("lru", baseline->lru).field("s3fifo", baseline->s3fifo);
+      json.field("arc", baseline->arc);
+    }
     json.end_object();
   }
   json.end_array();
@@ -143,7 +157,9 @@ void print_json(const ReplayArguments& arguments, const std::vector<Row>& rows) 
     json.name("means").begin_object().field("cells", means.cells).field("to_lru", means.lru);
     json.field("to_s3fifo", means.s3fifo).field("to_arc", means.arc);
     json.field("bytes_to_lru", means.lru_bytes).field("worse_than_lru", means.worse_than_lru);
-    json.field("worst_to_lru", means.worst).end_object();
+    json.field("worst_to_lru", means.worst);
+    json.field("log_bytes_per_missed_byte", means.log_bytes);
+    json.field("device_bytes_per_missed_byte", means.device_bytes).end_object();
   }
   end_json(json);
 }
@@ -155,6 +171,9 @@ Result<Row> run_one(const Trace& trace, double percent, std::uint64_t capacity,
   ReplaySetup setup{.capacity = capacity,
                     .policy = arguments.policy,
                     .wa_cap = arguments.wa_cap,
+                    .admission = arguments.admission,
+                    .admission_percent = arguments.admission_percent,
+                    .memory_bytes = arguments.memory_bytes,
                     .scale = arguments.scale,
                     .path = arguments.path};
   if (setup.capacity == 0) {

@@ -18,6 +18,9 @@ constexpr std::uint64_t kUnitBytes = 4096;
 constexpr std::uint64_t kEntryOverheadBytes = 24 + sizeof(std::uint64_t);  ///< header and key
 constexpr std::uint32_t kBlockBytes = 512;
 constexpr std::uint64_t kSegmentsWanted = 512;
+/// What a value that waits in memory takes beside itself; on top of the capacity.
+constexpr std::uint64_t kWaitingOverheadBytes = 320;
+constexpr std::uint64_t kWaitingBytesMin = 4096;
 constexpr std::uint64_t kObjectsPerSegmentMin = 4;
 constexpr std::uint64_t kSegmentsMin = 16;
 constexpr std::uint64_t kFooterRecordBytes = 20;
@@ -45,6 +48,7 @@ struct Geometry {
   FormatOptions format;
   std::uint64_t buffer_bytes = 0;
   std::uint64_t device_bytes = 0;
+  std::uint64_t waiting_bytes = 0;  ///< memory for what waits; 0: nothing does
 };
 
 /// Segments hold `capacity` in entries; headers, footers and checkpoints come on top.
@@ -57,8 +61,15 @@ Geometry lay_out(const Trace& trace, const ReplaySetup& setup) {
     all += size;
   }
   const std::uint64_t mean = std::max<std::uint64_t>(all / trace.sizes.size(), 1);
-  const std::uint64_t capacity =
+  std::uint64_t capacity =
       trace.unit_sizes ? setup.capacity * kUnitBytes : setup.capacity / setup.scale;
+  Geometry geometry;
+  if (setup.admission == Admission::wanted_again) {
+    const auto waits = static_cast<std::uint64_t>(double(capacity) * setup.admission_percent / 100);
+    capacity -= waits;
+    geometry.waiting_bytes = waits + waits / mean * kWaitingOverheadBytes;
+    geometry.waiting_bytes = std::max(geometry.waiting_bytes, kWaitingBytesMin);
+  }
   std::uint64_t payload =
       std::max({capacity / kSegmentsWanted, kObjectsPerSegmentMin * mean, largest});
   payload = std::min(payload, std::max(capacity / kSegmentsMin, largest));
@@ -68,7 +79,6 @@ Geometry lay_out(const Trace& trace, const ReplaySetup& setup) {
       blocks((payload / mean + 1) * kFooterRecordBytes + kFooterTrailerBytes);
   const std::uint64_t padding = trace.unit_sizes ? kPaddingBytes : 0;
 
-  Geometry geometry;
   geometry.format.block_bytes = kBlockBytes;
   geometry.format.segment_bytes = blocks(payload + kHeaderBytes + padding) + footer;
   geometry.format.expected_entries = std::max<std::uint64_t>(2 * capacity / mean, 64);
@@ -100,6 +110,9 @@ Result<RawDiskCache> make_cache(const Trace& trace, const ReplaySetup& setup) {
   options.maintenance_thread = false;
   options.eviction = setup.policy;
   options.wa_cap = setup.wa_cap;
+  options.admission = setup.admission;
+  if (geometry.waiting_bytes != 0) options.admission_memory_bytes = geometry.waiting_bytes;
+  options.memory_bytes = setup.memory_bytes;
   options.now = [] { return std::int64_t{1}; };
   if (!setup.path.empty()) {
     if (auto made = RawDiskCache::format(setup.path, geometry.format, true); !made) {
@@ -147,8 +160,9 @@ Result<ReplayResult> replay(const Trace& trace, const ReplaySetup& setup,
       if (value.error() != Errc::not_found) return std::unexpected(value.error());
       ++result.misses;
       result.missed_bytes += trace.sizes[object];
+      result.put_bytes += value_bytes + kEntryOverheadBytes;
       if (auto stored = cache->store_buffered(name, std::span(content).first(value_bytes));
-          !stored) {
+          !stored && stored.error() != Errc::not_admitted) {
         return std::unexpected(stored.error());
       }
     }

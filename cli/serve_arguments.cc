@@ -3,6 +3,8 @@
 #include <CLI/CLI.hpp>
 #include <charconv>
 
+#include "cli/replay_arguments.h"
+
 namespace rawcache::cli {
 
 namespace {
@@ -130,6 +132,11 @@ void add_serve_arguments(CLI::App& command, ServeArguments& arguments) {
           "Size of the file that --create makes")
       ->type_name("SIZE")
       ->needs(create);
+  add_admission_option(command, arguments.admission);
+  add_size_option(command, "--admission-memory", arguments.admission_memory_bytes,
+                  "wanted-again: memory for what waits (64MiB)");
+  add_size_option(command, "--device-bytes-per-day", arguments.device_bytes_per_day,
+                  "What the device is written per day at most (no bound)");
   command.add_option("--workers", server.workers, "Threads that call the cache (four per core)")
       ->check(CLI::Range(1, 1024).description(""))
       ->type_name("N");

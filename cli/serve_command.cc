@@ -57,6 +57,9 @@ Result<RawDiskCache> open_cache(const ServeArguments& arguments) {
   options.direct = arguments.direct;
   options.flush_interval = arguments.flush_interval;
   options.batch_mode = BatchMode::adaptive;
+  options.admission = arguments.admission;
+  options.admission_memory_bytes = arguments.admission_memory_bytes;
+  options.device_bytes_per_day = arguments.device_bytes_per_day;
   auto opened = RawDiskCache::open(arguments.path, options);
   if (!opened && opened.error() == Errc::no_such_file && arguments.create) {
     options.create_if_missing = true;

@@ -158,6 +158,21 @@ StatsGroup memory(const Stats& s) {
        {"memory_evicted", counter, count, "Entries that left it for others", s.memory_evicted}}};
 }
 
+StatsGroup admission(const Stats& s) {
+  return {"Admission",
+          false,
+          {{"waiting_bytes_max", gauge, bytes, "Memory for values that wait to be asked for",
+            s.waiting_bytes_max},
+           {"waiting_bytes", gauge, bytes, "Of it in use", s.waiting_bytes},
+           {"waiting_entries", gauge, count, "Values that wait", s.waiting_entries},
+           {"waiting_hits", counter, count, "Hits of values that waited", s.waiting_hits},
+           {"waiting_admitted", counter, count, "Of them written", s.waiting_admitted},
+           {"waiting_dropped", counter, count, "Of them dropped", s.waiting_dropped},
+           {"not_admitted", counter, count, "Stores refused to spare the device", s.not_admitted},
+           {"write_budget_left", gauge, Unit::ratio,
+            "Share left of what may be saved up for writing", s.write_budget_left}}};
+}
+
 StatsGroup byte_counts(const Stats& s) {
   return {"Bytes",
           false,
@@ -195,9 +210,9 @@ StatsGroup latencies(const Stats& s) {
 }  // namespace
 
 std::vector<StatsGroup> stats_groups(const Stats& stats) {
-  return {content(stats), write_buffer(stats), recovery(stats),
-          calls(stats),   departures(stats),   kept(stats),
-          memory(stats),  byte_counts(stats),  latencies(stats)};
+  return {content(stats),     write_buffer(stats), recovery(stats), calls(stats),
+          departures(stats),  kept(stats),         memory(stats),   admission(stats),
+          byte_counts(stats), latencies(stats)};
 }
 
 void write_latency(JsonWriter& json, const LatencyStats& latency) {

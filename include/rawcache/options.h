@@ -57,6 +57,24 @@ enum class EvictionPolicyKind : std::uint8_t {
   lru,   ///< the segment that was asked for longest ago
 };
 
+/// Which values are written to the device.
+enum class Admission : std::uint8_t {
+  all,  ///< every one that is stored
+  /// Those that are wanted again. What store_buffered gets first waits in memory, where it is
+  /// readable at once: if it is asked for before Options::admission_memory_bytes are used up by
+  /// newer ones, it is written then, else dropped (Stats::waiting_dropped) and its key remembered,
+  /// so that it is written when it is stored again. What waits is not durable: flush_writes does
+  /// not write it, a crash loses it, close writes what was asked for and drops the rest. `store` is
+  /// durable as ever.
+  wanted_again,
+};
+
+/// Where a value is that has been stored.
+enum class StoredIn : std::uint8_t {
+  log,     ///< on the device, or in a write buffer that the next flush makes durable
+  memory,  ///< it waits there to be asked for: Admission::wanted_again
+};
+
 /// Where callbacks of asynchronous calls run and coroutines go on.
 enum class Completion : std::uint8_t {
   thread,  ///< on a thread of the cache's own, which exists from the first such call on
@@ -113,6 +131,17 @@ struct Options {
   /// to 4.
   double wa_cap = 1.20;
 
+  Admission admission = Admission::all;
+  /// wanted_again: memory for values that wait, bytes, from 4 KiB; never exceeded, also not while
+  /// callers hold such values. One that takes more than an eighth of it is written when it is
+  /// stored for the second time. A few per cent of the capacity do well.
+  std::uint64_t admission_memory_bytes = 64_MiB;
+  /// What the device is written per day, bytes, checkpoints included; 0: no bound. Up to an hour's
+  /// share is saved up. The less of that is left, the fewer new values are taken; `store` and
+  /// `store_buffered` say not_admitted for the others. Removes are always written. Kept over time,
+  /// from open on: a full set of write buffers may go beyond it and is then saved again.
+  std::uint64_t device_bytes_per_day = 0;
+
   /// Life of entries stored without a TTL of their own; zero: they do not expire.
   std::chrono::seconds default_ttl{0};
 
@@ -138,6 +167,9 @@ struct StoreOptions {
   std::chrono::seconds ttl{0};
   /// Kept with the value and handed out with it; mean nothing to the cache.
   std::uint32_t flags = 0;
+  /// If not null: told where the value is, when the call returns ok. Must live until then, or until
+  /// an asynchronous call has ended.
+  StoredIn* stored_in = nullptr;
 };
 static_assert(std::is_trivially_destructible_v<StoreOptions>);
 

@@ -96,8 +96,9 @@ class RawDiskCache {
   /// Stores durably: one write and one sync, shared with concurrent callers.
   /// On return ok: readable, and durable with everything called before.
   /// On error: the previous value of the key, if any, is in place; the new one is gone (after a
-  /// crash either may be found). Errors: key_empty, key_too_long, value_too_large, io_error,
-  /// sync_failed, no_space, buffer_full, out_of_memory, closed.
+  /// crash either may be found). not_admitted (device_bytes_per_day used up): not stored, and the
+  /// previous value is gone, durably. Errors: key_empty, key_too_long, value_too_large,
+  /// not_admitted, io_error, sync_failed, no_space, buffer_full, out_of_memory, closed.
   Result<void> store(std::string_view key, std::span<const std::byte> value,
                      StoreOptions options = {});
   Result<void> store(std::string_view key, std::string_view value, StoreOptions options = {});
@@ -105,6 +106,9 @@ class RawDiskCache {
   /// Stores into the write buffer. On return ok: readable; durable after flush_writes, store,
   /// remove or close. When Options::max_operations or max_buffer_bytes is reached, a flush is
   /// started and not waited for; the next flush or maintain() completes it.
+  /// With Admission::wanted_again a new value waits in memory instead, see there;
+  /// StoreOptions::stored_in tells. The value before it is gone at once, durably with the next
+  /// flush; the same on not_admitted.
   /// Errors: as store; flush_failed: accepted and readable, but a flush failed, nothing is lost and
   /// the next flush writes it again; buffer_full: not accepted.
   Result<void> store_buffered(std::string_view key, std::span<const std::byte> value,

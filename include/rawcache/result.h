@@ -55,6 +55,9 @@ enum class Errc : std::uint8_t {
 
   // Other people's.
   load_failed,  ///< The loader of lookup_or_load threw, gave no reply or too few results.
+
+  // What Options::admission and Options::device_bytes_per_day ask for.
+  not_admitted,  ///< Not stored, to spare the device; what the key had before is gone.
 };
 
 /// An error: what happened (code), where and why (detail). Cheap to return for not_found.

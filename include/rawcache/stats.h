@@ -98,6 +98,16 @@ struct Stats {
   std::uint64_t memory_hits = 0;     ///< of `hits`: without a read
   std::uint64_t memory_evicted = 0;  ///< left it for others; they stay on the device
 
+  // Admission (Options::admission, Options::device_bytes_per_day).
+  std::uint64_t waiting_bytes_max = 0;
+  std::uint64_t waiting_bytes = 0;     ///< in use, values in callers' hands included
+  std::uint64_t waiting_entries = 0;   ///< readable from memory only
+  std::uint64_t waiting_hits = 0;      ///< of `hits`: of values that waited
+  std::uint64_t waiting_admitted = 0;  ///< written, because they were asked for
+  std::uint64_t waiting_dropped = 0;   ///< left unasked, or the budget forbade to write them
+  std::uint64_t not_admitted = 0;      ///< stores that were told so
+  double write_budget_left = 1;        ///< share of what may be saved up; 1 without a budget
+
   // What eviction kept.
   std::uint64_t copied = 0;                ///< entries copied on
   std::uint64_t copied_bytes = 0;          ///< of the log

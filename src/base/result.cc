@@ -72,6 +72,8 @@ constexpr std::array kErrcTexts{
     ErrcText{Errc::buffer_full, "buffer_full", "write buffer full",
              "flush again once the device works"},
     ErrcText{Errc::load_failed, "load_failed", "loading failed", "correct the loader"},
+    ErrcText{Errc::not_admitted, "not_admitted", "not stored, to spare the device",
+             "store it when it is wanted again, or raise device_bytes_per_day"},
 };
 
 const ErrcText* text_of(Errc code) {
@@ -83,7 +85,7 @@ constexpr bool in_order_of_the_enumeration() {
   for (std::size_t i = 0; i < kErrcTexts.size(); ++i) {
     if (static_cast<std::size_t>(kErrcTexts[i].code) != i) return false;
   }
-  return kErrcTexts.size() == static_cast<std::size_t>(Errc::load_failed) + 1;
+  return kErrcTexts.size() == static_cast<std::size_t>(Errc::not_admitted) + 1;
 }
 static_assert(in_order_of_the_enumeration());
 

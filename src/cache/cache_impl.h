@@ -1,6 +1,7 @@
 // RawDiskCache::Impl: the pipelines. The only control flow that crosses modules.
 //
 //   store.cc        place -> encode -> publish, and the flushes that end it
+//   admission.cc    what is not written (yet): waits in memory, is refused
 //   lookup.cc       locate -> read -> verify -> touch
 //   memory_lookup.cc  the same from the memory tier
 //   reclaim.cc      freeing segments: what is kept, copied and dropped
@@ -19,6 +20,7 @@
 #include <span>
 #include <string_view>
 #include <thread>
+#include <unordered_set>
 #include <vector>
 
 #include "base/io_arena.h"
@@ -26,6 +28,7 @@
 #include "batch/batch_io_manager.h"
 #include "batch/batch_sizer.h"
 #include "cache/counters.h"
+#include "cache/departed.h"
 #include "cache/eviction_policy.h"
 #include "cache/ghost.h"
 #include "cache/index.h"
@@ -34,6 +37,8 @@
 #include "cache/recovery.h"
 #include "cache/segment_log.h"
 #include "cache/superblock_io.h"
+#include "cache/waiting_room.h"
+#include "cache/write_budget.h"
 #include "cache/write_watch.h"
 #include "rawcache/raw_disk_cache.h"
 
@@ -62,16 +67,30 @@ class RawDiskCache::Impl {
     bool durable = false;
     /// Of a load: nothing is appended if its key has been written meanwhile.
     const WriteWatch::Watched* unless_written = nullptr;
+    StoredIn* stored_in = nullptr;
   };
-  /// How a value was stored. Sequence 0: it was not.
+  /// What becomes of a write.
+  enum class Verdict : std::uint8_t {
+    log,     ///< appended
+    memory,  ///< the value waits in memory
+    refuse,
+    overtaken,  ///< somebody else has written the key
+  };
+  /// How a value was stored.
   struct StoredAs {
-    std::uint64_t sequence = 0;
+    std::uint64_t sequence = 0;  ///< 0: it was not
     std::uint32_t expires_at = 0;
+    Verdict verdict = Verdict::log;
+    bool in_batch = false;  ///< a durable call waits for its batch
   };
   static WriteCall store_call(std::string_view key, std::span<const std::byte> value,
                               const StoreOptions& options, bool durable) {
-    return {
-        .key = key, .value = value, .ttl = options.ttl, .flags = options.flags, .durable = durable};
+    return {.key = key,
+            .value = value,
+            .ttl = options.ttl,
+            .flags = options.flags,
+            .durable = durable,
+            .stored_in = options.stored_in};
   }
   Result<void> write(const WriteCall& call);
   /// The same for many, in order; the durable ones share a commit. `stored` is null or has one
@@ -121,15 +140,25 @@ class RawDiskCache::Impl {
   std::uint32_t expiry(std::chrono::seconds ttl);
   void prefetch(std::uint64_t key_hash) const NO_THREAD_SAFETY_ANALYSIS;
   Result<StoredAs> begin_write(const WriteCall& call, DirectWrite* direct);
+  Result<void> end_write(const WriteCall& call, const StoredAs& stored, DirectWrite& direct);
   void end_writes();
-  /// Says where the entry lies now.
-  Result<EntryPlace> append(EntryFields& entry, DirectWrite* direct,
-                            const WriteWatch::Watched* unless_written);
-  Result<LogWriter::Obstacle> try_append(EntryFields& entry, DirectWrite* direct,
-                                         const WriteWatch::Watched* unless_written,
-                                         EntryPlace& place);
-  void count_append(const EntryFields& entry, bool durable, std::uint64_t bytes)
-      REQUIRES(log_mutex_);
+  /// A write between being called and being visible.
+  struct Writing {
+    EntryFields entry;
+    DirectWrite* direct = nullptr;
+    const WriteWatch::Watched* unless_written = nullptr;
+    WaitingRoom::Pointer waiting;  ///< a copy of the value, if it may wait in memory
+    Verdict verdict = Verdict::log;
+    EntryPlace place;  ///< where it lies then, if it has been appended
+    bool in_batch = false;
+  };
+  Result<void> append(Writing& writing);
+  Result<LogWriter::Obstacle> try_append(Writing& writing);
+  void count_call(const Writing& writing) REQUIRES(log_mutex_);
+  /// Of an entry that has been appended.
+  void note_appended(Location location) REQUIRES(log_mutex_);
+  /// The stream of what has proved its worth.
+  Stream proven_stream(std::uint64_t entry_bytes) REQUIRES(log_mutex_);
   Result<void> publish(const EntryFields& entry, Location location, unsigned hits,
                        DirectWrite* direct) REQUIRES(log_mutex_);
   Result<void> make_buffer_room();
@@ -163,6 +192,19 @@ class RawDiskCache::Impl {
   bool relocate(const Error& error);
   void feed_relocation();
 
+  // admission.cc
+  double budget_left() REQUIRES(log_mutex_);
+  Verdict judge(const Writing& writing, bool returns) REQUIRES(log_mutex_);
+  /// Does what Verdict::memory or refuse want instead of appending the value.
+  Result<LogWriter::Obstacle> keep_out(Writing& writing) REQUIRES(log_mutex_);
+  bool must_be_removed(std::uint64_t key_hash) REQUIRES(log_mutex_);
+  Result<void> make_copy_that_waits(Writing& writing);
+  /// Writes or drops a value that has waited for its time.
+  Result<void> settle(const WaitingRoom::Pointer& item);
+  Result<LogWriter::Obstacle> try_settle(const WaitingRoom::Item& item);
+  Result<void> settle_all();
+  std::optional<Value> find_waiting(std::string_view key, std::uint64_t key_hash);
+
   // lookup.cc
   /// Where an entry was found, and what its bytes must prove.
   struct Located {
@@ -188,12 +230,17 @@ class RawDiskCache::Impl {
   /// The key's value, if the memory tier holds it.
   std::optional<Value> find_in_memory(std::string_view key, std::uint64_t key_hash);
   std::optional<Value> keep_in_memory(const EntryView& entry, const Located& located);
-  void tell_memory(const WriteCall& call, const EntryFields& entry, EntryPlace place);
+  void tell_memory(const WriteCall& call, const Writing& writing);
   /// `timer`, if there is one, is started before the device is read.
   Result<Value> find_value(std::string_view key, LatencyTimer* timer);
+  Result<Value> find_in_log(std::string_view key, std::uint64_t key_hash, LatencyTimer* timer);
   void count_ended(std::span<const Result<Value>> results);
+  using Each = std::function<bool(const KeyInfo&)>;
   Result<bool> visit_slots(std::uint32_t page, const std::vector<std::uint64_t>& slots,
-                           const std::function<bool(const KeyInfo&)>& each, std::int64_t now);
+                           const Each& each, std::int64_t now,
+                           const std::unordered_set<std::uint64_t>& told);
+  /// Adds the sequences of those told to `told`. False: `each` wants no more.
+  bool visit_waiting(const Each& each, std::int64_t now, std::unordered_set<std::uint64_t>& told);
 
   // reclaim.cc
   /// Frees a segment as the policy says. False: none can be freed.
@@ -260,7 +307,9 @@ class RawDiskCache::Impl {
   const std::uint64_t entry_bytes_max_;  ///< that fit a segment and the read buffer
   std::unique_ptr<BatchIOManager> io_;
   std::unique_ptr<Index> index_;
-  std::unique_ptr<MemoryTier> memory_;  ///< null without memory_bytes
+  std::unique_ptr<MemoryTier> memory_;    ///< null without memory_bytes
+  const bool selective_;                  ///< not everything is written that is stored
+  std::unique_ptr<WaitingRoom> waiting_;  ///< null without Admission::wanted_again
   std::unique_ptr<EvictionPolicy> policy_;
   std::unique_ptr<std::atomic<std::uint64_t>[]> last_hits_;  ///< by segment, bytes appended by then
   const double tokens_per_byte_;
@@ -298,6 +347,9 @@ class RawDiskCache::Impl {
   std::unique_ptr<Ghost> ghost_ PT_GUARDED_BY(log_mutex_);  ///< null if the policy does not ask
   std::uint64_t tokens_ GUARDED_BY(log_mutex_) = 0;         ///< bytes that may be copied
   WriteWatch watch_ GUARDED_BY(log_mutex_);
+  std::unique_ptr<Departed> departed_ PT_GUARDED_BY(log_mutex_);  ///< null unless selective_
+  WriteBudget budget_ GUARDED_BY(log_mutex_);
+  double budget_left_ GUARDED_BY(log_mutex_) = 1;  ///< when it was looked at last
 
   std::atomic<std::uint64_t> replay_from_{0};  ///< of the durable checkpoint
   std::atomic<std::uint64_t> appended_at_checkpoint_{0};

@@ -37,6 +37,7 @@ void RawDiskCache::Impl::add_content(Stats& s) const {
     s.withdrawn = writer_->withdrawn();
     s.ghost_entries = ghost_ ? ghost_->entries() : 0;
     s.ghost_bytes = ghost_ ? ghost_->memory_bytes() : 0;
+    s.write_budget_left = budget_left_;
   }
   s.blocks_free = s.segments_free * s.segment_bytes / s.block_bytes;
   s.blocks_used = s.capacity_bytes / s.block_bytes - s.blocks_free;
@@ -45,7 +46,7 @@ void RawDiskCache::Impl::add_content(Stats& s) const {
   const std::uint64_t not_counted =
       kSegmentsNotCounted + (distance == s.segments ? spare_segments_ : 0);
   s.eviction_distance_bytes =
-      distance > not_counted ? (distance - not_counted) * s.segment_bytes : 0;
+      !waiting_ && distance > not_counted ? (distance - not_counted) * s.segment_bytes : 0;
 
   if (memory_) {
     const MemoryTier::Counts memory = memory_->counts();
@@ -54,6 +55,14 @@ void RawDiskCache::Impl::add_content(Stats& s) const {
     s.memory_entries = memory.entries;
     s.memory_hits = memory.hits;
     s.memory_evicted = memory.evicted;
+  }
+
+  if (waiting_) {
+    const WaitingRoom::Counts waiting = waiting_->counts();
+    s.waiting_bytes_max = options_.admission_memory_bytes;
+    s.waiting_bytes = waiting.bytes;
+    s.waiting_entries = waiting.entries;
+    s.waiting_hits = waiting.hits;
   }
 
   const BatchIOCounts io = io_ ? io_->counts() : io_at_close_;
@@ -95,6 +104,9 @@ void RawDiskCache::Impl::add_calls(Stats& s) const {
   s.segments_relabelled = c.segments_relabelled.get();
   s.segments_rotated = c.segments_rotated.get();
   s.ghost_hits = c.ghost_hits.get();
+  s.waiting_admitted = c.waiting_admitted.get();
+  s.waiting_dropped = c.waiting_dropped.get();
+  s.not_admitted = c.not_admitted.get();
   s.expired = c.expired.get();
   s.collisions = c.collisions.get();
   s.corruptions = c.corruptions.get();

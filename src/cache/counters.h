@@ -68,6 +68,9 @@ struct Counters {
   Counter user_bytes_stored;
   Counter appended_entry_bytes;
   Counter ghost_hits;
+  Counter waiting_admitted;
+  Counter waiting_dropped;
+  Counter not_admitted;
   // Flushing.
   Counter flushes;
   Counter flushed_writes;

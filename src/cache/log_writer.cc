@@ -308,6 +308,14 @@ bool LogWriter::is_overwritten(const DirectWrite& write) const {
   return std::ranges::any_of(sealed_, by) || (open_ && by(*open_));
 }
 
+bool LogWriter::awaits(std::uint64_t key_hash) const {
+  const auto in = [&](const PendingBatch& batch) {
+    return std::ranges::any_of(
+        batch.direct, [&](const DirectWrite* write) { return write->key_hash == key_hash; });
+  };
+  return std::ranges::any_of(sealed_, in) || (open_ && in(*open_));
+}
+
 void LogWriter::withdraw_entry_at(PendingBatch& batch, std::uint64_t offset) {
   for (PendingPart& part : batch.parts) {
     if (offset < part.place.offset || offset >= part.place.offset + part.bytes) continue;

@@ -108,6 +108,10 @@ class LogWriter {
   std::uint64_t usable_free_count(std::uint64_t replay_from);
   std::uint64_t next_batch() const { return next_batch_; }
   std::uint64_t next_sequence() const { return next_sequence_; }
+  /// For a value that is not appended yet, if ever.
+  std::uint64_t take_sequence() { return next_sequence_++; }
+  /// Whether a direct write of this key may still fail, and what was before it come back.
+  bool awaits(std::uint64_t key_hash) const;
   std::uint64_t durable_through() const { return durable_through_; }
   void resume(std::uint64_t next_batch, std::uint64_t next_sequence, std::uint64_t durable_through);
   /// Counts events after which a checkpoint that began before them must not be completed.

@@ -114,6 +114,15 @@ Result<Value> RawDiskCache::Impl::find_value(std::string_view key, LatencyTimer*
   if (memory_) {
     if (auto held = find_in_memory(key, key_hash)) return std::move(*held);
   }
+  if (!waiting_) return find_in_log(key, key_hash, timer);
+  auto found = find_in_log(key, key_hash, timer);
+  if (found || found.error() != Errc::not_found) return found;
+  if (auto waiting = find_waiting(key, key_hash)) return std::move(*waiting);
+  return find_in_log(key, key_hash, timer);  // it may have been admitted meanwhile
+}
+
+Result<Value> RawDiskCache::Impl::find_in_log(std::string_view key, std::uint64_t key_hash,
+                                              LatencyTimer* timer) {
   for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
     const auto located = locate(key_hash);
     if (!located) return std::unexpected(Errc::not_found);
@@ -215,6 +224,15 @@ std::vector<Result<Value>> RawDiskCache::Impl::find_values(std::span<const std::
       result = find_value(keys[askers[i]], nullptr);  // it moved meanwhile
     }
   }
+  if (!waiting_) return results;
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    if (!valid[i] || results[i] || results[i].error() != Errc::not_found) continue;
+    if (auto waiting = find_waiting(keys[i], hashes[i])) {
+      results[i] = std::move(*waiting);
+    } else {
+      results[i] = find_in_log(keys[i], hashes[i], nullptr);  // admitted meanwhile?
+    }
+  }
   return results;
 }
 
@@ -223,11 +241,14 @@ std::vector<Result<Value>> RawDiskCache::Impl::find_values(std::span<const std::
 Result<void> RawDiskCache::Impl::for_each_key(const std::function<bool(const KeyInfo&)>& each) {
   if (closed_.load(std::memory_order_relaxed)) return std::unexpected(Errc::closed);
   const std::int64_t time = now();
+  // What waits comes first: it may be admitted meanwhile, and must not be told twice.
+  std::unordered_set<std::uint64_t> told;
+  if (waiting_ && !visit_waiting(each, time, told)) return {};
   std::vector<std::uint64_t> slots;
   for (std::uint32_t page = 0; page < index_->pages(); ++page) {
     slots.clear();
     index_->copy_page(page, slots);
-    auto go_on = visit_slots(page, slots, each, time);
+    auto go_on = visit_slots(page, slots, each, time, told);
     if (!go_on) return std::unexpected(go_on.error());
     if (!*go_on) break;
   }
@@ -236,8 +257,8 @@ Result<void> RawDiskCache::Impl::for_each_key(const std::function<bool(const Key
 
 Result<bool> RawDiskCache::Impl::visit_slots(std::uint32_t page,
                                              const std::vector<std::uint64_t>& slots,
-                                             const std::function<bool(const KeyInfo&)>& each,
-                                             std::int64_t now) {
+                                             const Each& each, std::int64_t now,
+                                             const std::unordered_set<std::uint64_t>& told) {
   for (std::size_t first = 0; first < slots.size();) {
     std::vector<Located> located;
     std::vector<Extent> extents;
@@ -267,6 +288,7 @@ Result<bool> RawDiskCache::Impl::visit_slots(std::uint32_t page,
         continue;
       }
       if (entry->expires_at != 0 && entry->expires_at <= now) continue;
+      if (told.contains(entry->sequence)) continue;
       const KeyInfo info{.key = entry->key,
                          .value_bytes = entry->value.size(),
                          .sequence = entry->sequence,

@@ -216,6 +216,10 @@ Result<bool> RawDiskCache::Impl::take_checkpoint(bool closing) {
   replay_from_.store(barrier->header.replay_from, std::memory_order_relaxed);
   appended_at_checkpoint_.store(barrier->appended, std::memory_order_relaxed);
   sequence_at_checkpoint_.store(barrier->sequence, std::memory_order_relaxed);
+  if (departed_) {
+    MutexLock lock(log_mutex_);
+    departed_->checkpoint_taken();
+  }
   return true;
 }
 
@@ -272,6 +276,8 @@ Result<void> RawDiskCache::Impl::clear() {
   watch_.all_written();
   if (ghost_) ghost_->clear();
   if (memory_) memory_->clear();
+  if (waiting_) waiting_->clear();
+  if (departed_) departed_->clear();
   // The other copy too, so that the clear outlives the rot of one. It is durable without.
   if (auto both = replace_superblock(*disk_, written_, cleared)) written_ = *both;
   return {};

@@ -30,9 +30,9 @@ std::optional<Value> RawDiskCache::Impl::keep_in_memory(const EntryView& entry,
                        {located.location.offset, located.generation});
 }
 
-void RawDiskCache::Impl::tell_memory(const WriteCall& call, const EntryFields& entry,
-                                     EntryPlace place) {
-  if (call.kind == EntryKind::remove) {
+void RawDiskCache::Impl::tell_memory(const WriteCall& call, const Writing& writing) {
+  const EntryFields& entry = writing.entry;
+  if (call.kind == EntryKind::remove || writing.verdict != Verdict::log) {
     memory_->removed(call.key, entry.key_hash);
     return;
   }
@@ -42,7 +42,7 @@ void RawDiskCache::Impl::tell_memory(const WriteCall& call, const EntryFields& e
                    .sequence = entry.sequence,
                    .expires_at = entry.expires_at,
                    .flags = call.flags},
-                  place);
+                  writing.place);
 }
 
 }  // namespace rawcache

@@ -19,6 +19,7 @@ constexpr std::chrono::milliseconds kFlushIntervalMax = std::chrono::hours(24);
 constexpr std::uint64_t kTokensShare = 2;
 constexpr std::uint64_t kMemoryBytesMin = std::uint64_t{64} << 10;
 constexpr std::uint64_t kMemoryBytesMax = std::uint64_t{1} << 40;
+constexpr std::uint64_t kAdmissionMemoryBytesMin = 4096;
 constexpr double kWaCapMax = 4;
 /// Evicted entries are remembered until this share of the capacity has been evicted since.
 constexpr std::uint64_t kGhostPercent = 90;
@@ -52,6 +53,11 @@ Result<void> validate(const Options& options) {
   if (options.memory_bytes != 0 &&
       (options.memory_bytes < kMemoryBytesMin || options.memory_bytes > kMemoryBytesMax)) {
     return std::unexpected(invalid_option("memory_bytes must be 0 or from 64 KiB to 1 TiB"));
+  }
+  if (options.admission != Admission::all &&
+      (options.admission_memory_bytes < kAdmissionMemoryBytesMin ||
+       options.admission_memory_bytes > kMemoryBytesMax)) {
+    return std::unexpected(invalid_option("admission_memory_bytes must be from 4 KiB to 1 TiB"));
   }
   if (options.default_ttl.count() < 0)
     return std::unexpected(invalid_option("default_ttl is negative"));
@@ -158,12 +164,14 @@ RawDiskCache::Impl::Impl(std::unique_ptr<Disk> disk, const Options& options,
       entry_bytes_max_(
           std::min(entry_bytes_max(superblock_),
                    options.read_buffer_bytes - std::uint64_t{2} * IoArena::kPageBytes)),
+      selective_(options.admission != Admission::all || options.device_bytes_per_day != 0),
       policy_(make_eviction_policy(options.eviction, options.wa_cap, spare_segments_)),
       last_hits_(std::make_unique<std::atomic<std::uint64_t>[]>(superblock_.segments)),
       tokens_per_byte_(options.wa_cap - 1),
       tokens_max_(superblock_.segments * superblock_.segment_bytes / kTokensShare),
       opened_ns_(monotonic_ns()),
       written_(loaded),
+      budget_(options.device_bytes_per_day, monotonic()),
       disk_counters_at_open_(disk_->counters()) {}
 
 Result<void> RawDiskCache::Impl::start() {
@@ -177,7 +185,11 @@ Result<void> RawDiskCache::Impl::start() {
   if (!index) return std::unexpected(index.error());
   index_ = std::move(*index);
   log_ = std::make_unique<SegmentLog>(superblock_);
-  if (policy_->remembers()) {
+  if (options_.admission == Admission::wanted_again) {
+    waiting_ = std::make_unique<WaitingRoom>(options_.admission_memory_bytes);
+  }
+  if (selective_) departed_ = std::make_unique<Departed>(superblock_.entries_max);
+  if (policy_->remembers() || selective_) {
     const std::uint64_t bytes = superblock_.segments * superblock_.segment_bytes;
     ghost_ = std::make_unique<Ghost>(superblock_.entries_max, bytes / 100 * kGhostPercent);
   }
@@ -286,7 +298,7 @@ Result<void> RawDiskCache::Impl::close() {
     }
     maintenance_.join();
   }
-  Result<void> result;
+  Result<void> result = settle_all();
   if (auto flushed = flush_writes(); !flushed) {
     result = std::unexpected(flushed.error());
   } else {

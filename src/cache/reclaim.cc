@@ -146,7 +146,7 @@ std::vector<RawDiskCache::Impl::Survivor> RawDiskCache::Impl::choose_hot(const V
   std::uint64_t tokens = 0;
   {
     MutexLock lock(log_mutex_);
-    tokens = tokens_;
+    tokens = budget_left() > 0 ? tokens_ : 0;
   }
   std::erase_if(hot, [&](const Survivor& survivor) {
     const std::uint64_t bytes = size_class_bytes(survivor.location.size_class);
@@ -237,8 +237,17 @@ Result<bool> RawDiskCache::Impl::copy_entry(const EntryView& entry, const Surviv
 void RawDiskCache::Impl::drop(const Victim& victim, Counter& cause) {
   const std::uint64_t start = log_->segment_offset(victim.segment);
   if (!victim.records) {
+    if (departed_) {
+      MutexLock lock(log_mutex_);
+      departed_->add_any();
+    }
     cause.add(index_->erase_range(start, start + log_->segment_bytes()));
     return;
+  }
+  if (departed_) {
+    // Before they are gone: whoever stores one anew from here on must know.
+    MutexLock lock(log_mutex_);
+    for (const FooterRecord& record : *victim.records) departed_->add(record.key_hash);
   }
   std::uint64_t erased = 0;
   std::uint64_t hot = 0;

@@ -85,14 +85,22 @@ Result<void> RawDiskCache::Impl::write(const WriteCall& call) {
   DirectWrite direct;
   const auto begun = begin_write(call, call.durable ? &direct : nullptr);
   if (!begun && begun.error() != Errc::flush_failed) return std::unexpected(begun.error());
-  Result<void> result;
-  if (!begun) {
-    result = std::unexpected(begun.error());
-  } else if (call.durable && begun->sequence != 0) {
-    result = wait_until_durable(direct);
-  }
+  const Result<void> result =
+      begun ? end_write(call, *begun, direct) : Result<void>(std::unexpected(begun.error()));
   end_writes();
   return result;
+}
+
+Result<void> RawDiskCache::Impl::end_write(const WriteCall& call, const StoredAs& stored,
+                                           DirectWrite& direct) {
+  if (stored.in_batch) {
+    if (auto waited = wait_until_durable(direct); !waited) return waited;
+  }
+  if (stored.verdict == Verdict::refuse) return std::unexpected(Errc::not_admitted);
+  if (call.stored_in != nullptr) {
+    *call.stored_in = stored.verdict == Verdict::memory ? StoredIn::memory : StoredIn::log;
+  }
+  return {};
 }
 
 std::vector<Result<void>> RawDiskCache::Impl::write_group(std::span<const WriteCall> calls,
@@ -100,22 +108,23 @@ std::vector<Result<void>> RawDiskCache::Impl::write_group(std::span<const WriteC
   std::vector<Result<void>> results(calls.size());
   // They stay where they are until their batch has ended.
   const auto direct = std::make_unique<DirectWrite[]>(calls.size());
-  std::vector<std::uint32_t> waiting;
+  std::vector<StoredAs> begun(calls.size());
   const std::uint64_t start = monotonic_ns();
   for (std::uint32_t i = 0; i < calls.size(); ++i) {
     results[i] = check(calls[i]);
     if (!results[i]) continue;
-    const auto begun = begin_write(calls[i], calls[i].durable ? &direct[i] : nullptr);
-    if (!begun) {
-      results[i] = std::unexpected(begun.error());
-      continue;
+    const auto written = begin_write(calls[i], calls[i].durable ? &direct[i] : nullptr);
+    if (written) {
+      begun[i] = *written;
+    } else {
+      results[i] = std::unexpected(written.error());
     }
-    if (stored != nullptr) stored[i] = *begun;
-    if (calls[i].durable && begun->sequence != 0) waiting.push_back(i);
   }
-  for (const std::uint32_t i : waiting) {
-    results[i] = wait_until_durable(direct[i]);
-    counters_.store_latency.add(monotonic_ns() - start);
+  for (std::uint32_t i = 0; i < calls.size(); ++i) {
+    if (!results[i]) continue;
+    results[i] = end_write(calls[i], begun[i], direct[i]);
+    if (begun[i].in_batch) counters_.store_latency.add(monotonic_ns() - start);
+    if (stored != nullptr) stored[i] = begun[i];
   }
   if (!closed_.load(std::memory_order_relaxed)) end_writes();
   return results;
@@ -132,15 +141,19 @@ Result<RawDiskCache::Impl::StoredAs> RawDiskCache::Impl::begin_write(const Write
                                                                      DirectWrite* direct) {
   const std::uint64_t key_hash = hash_key(call.key, superblock_.id);
   prefetch(key_hash);  // the value is hashed meanwhile
-  EntryFields entry{.kind = call.kind,
-                    .sequence = 0,
-                    .expires_at = call.kind == EntryKind::value ? expiry(call.ttl) : 0,
-                    .user_flags = call.flags,
-                    .encoding = {},
-                    .key = call.key,
-                    .key_hash = key_hash,
-                    .value = call.value,
-                    .value_hash = hash_value(call.value)};
+  Writing writing{.entry = {.kind = call.kind,
+                            .sequence = 0,
+                            .expires_at = call.kind == EntryKind::value ? expiry(call.ttl) : 0,
+                            .user_flags = call.flags,
+                            .encoding = {},
+                            .key = call.key,
+                            .key_hash = key_hash,
+                            .value = call.value,
+                            .value_hash = hash_value(call.value)},
+                  .direct = direct,
+                  .unless_written = call.unless_written,
+                  .waiting = nullptr,
+                  .place = {}};
 
   // A full buffer that could not be flushed takes nothing more: memory is bounded.
   if (!call.durable && io_->flush_due()) {
@@ -149,13 +162,14 @@ Result<RawDiskCache::Impl::StoredAs> RawDiskCache::Impl::begin_write(const Write
       return std::unexpected(room.error());
     }
   }
-  const auto place = append(entry, direct, call.unless_written);
-  if (!place) return std::unexpected(place.error());
-  if (entry.sequence == 0) return StoredAs();  // written by somebody else meanwhile
-  if (memory_) tell_memory(call, entry, *place);
-  if (call.durable) return StoredAs{entry.sequence, entry.expires_at};
-
-  Result<StoredAs> result = StoredAs{entry.sequence, entry.expires_at};
+  if (auto copied = make_copy_that_waits(writing); !copied) return std::unexpected(copied.error());
+  if (auto appended = append(writing); !appended) return std::unexpected(appended.error());
+  if (memory_ && writing.verdict != Verdict::overtaken) tell_memory(call, writing);
+  Result<StoredAs> result = StoredAs{.sequence = writing.entry.sequence,
+                                     .expires_at = writing.entry.expires_at,
+                                     .verdict = writing.verdict,
+                                     .in_batch = writing.in_batch};
+  if (call.durable) return result;
   if (background_failed_.load(std::memory_order_relaxed) && background_failed_.exchange(false)) {
     result = std::unexpected(Error(Errc::flush_failed, "an earlier flush in the background"));
   }
@@ -177,20 +191,18 @@ void RawDiskCache::Impl::end_writes() {
   }
 }
 
-Result<EntryPlace> RawDiskCache::Impl::append(EntryFields& entry, DirectWrite* direct,
-                                              const WriteWatch::Watched* unless_written) {
+Result<void> RawDiskCache::Impl::append(Writing& writing) {
   int dry_flushes = 0;
-  EntryPlace place;
   for (;;) {
-    if (entry.kind == EntryKind::value && index_->full()) {
+    if (writing.entry.kind == EntryKind::value && index_->full()) {
       if (auto room = make_index_room(); !room) return std::unexpected(room.error());
     }
-    const auto obstacle = try_append(entry, direct, unless_written, place);
+    const auto obstacle = try_append(writing);
     if (!obstacle) return std::unexpected(obstacle.error());
     Result<void> removed;
     switch (*obstacle) {
       case LogWriter::Obstacle::none:
-        return place;
+        return {};
       case LogWriter::Obstacle::buffer:
         // An empty buffer takes an entry of any size, if there is memory.
         if (io_->counts().pending_bytes == 0 && ++dry_flushes > kDryFlushesMax) {
@@ -206,45 +218,61 @@ Result<EntryPlace> RawDiskCache::Impl::append(EntryFields& entry, DirectWrite* d
   }
 }
 
-Result<LogWriter::Obstacle> RawDiskCache::Impl::try_append(
-    EntryFields& entry, DirectWrite* direct, const WriteWatch::Watched* unless_written,
-    EntryPlace& place) {
+Result<LogWriter::Obstacle> RawDiskCache::Impl::try_append(Writing& writing) {
+  EntryFields& entry = writing.entry;
   MutexLock lock(log_mutex_);
-  if (unless_written != nullptr && unless_written->written) return LogWriter::Obstacle::none;
+  if (writing.unless_written != nullptr && writing.unless_written->written) {
+    writing.verdict = Verdict::overtaken;
+    return LogWriter::Obstacle::none;
+  }
   // What is wanted again after it had gone has proved its worth: it joins the main stream, or has a
   // hit and is copied there in its time.
   const bool returns = entry.kind == EntryKind::value && ghost_ && ghost_->knows(entry.key_hash);
-  const Stream stream = returns ? writer_->main_if_cheap(entry_bytes(entry)) : Stream::small;
+  if (selective_) writing.verdict = judge(writing, returns);
+  if (writing.verdict != Verdict::log) return keep_out(writing);
+  const Stream stream = returns ? proven_stream(entry_bytes(entry)) : Stream::small;
   const auto appended =
       writer_->append(entry, replay_from_.load(std::memory_order_relaxed), stream);
   if (appended.obstacle != LogWriter::Obstacle::none) return appended.obstacle;
-  appended_.store(log_->appended_bytes(), std::memory_order_relaxed);
-  sequence_.store(writer_->next_sequence(), std::memory_order_relaxed);
-  if (log_->free_count() < spare_segments_) {
-    segments_wanted_.store(true, std::memory_order_relaxed);
-  }
-  const std::uint64_t bytes = size_class_bytes(appended.location.size_class);
-  count_append(entry, direct != nullptr, bytes);
-  tokens_ = std::min(tokens_ + std::uint64_t(double(bytes) * tokens_per_byte_), tokens_max_);
+  note_appended(appended.location);
+  count_call(writing);
   if (returns) {
     ghost_->take(entry.key_hash);
     counters_.ghost_hits.add_alone();
   }
   const unsigned hits = returns && stream == Stream::small ? 1 : 0;
-  if (auto published = publish(entry, appended.location, hits, direct); !published) {
+  if (auto published = publish(entry, appended.location, hits, writing.direct); !published) {
     writer_->withdraw_last(appended.location);
     return std::unexpected(published.error());
   }
-  note_buffered();
-  place = place_of(appended.location);
+  if (waiting_) waiting_->erase(entry.key_hash);
+  writing.in_batch = writing.direct != nullptr;
+  writing.place = place_of(appended.location);
   return LogWriter::Obstacle::none;
 }
 
-void RawDiskCache::Impl::count_append(const EntryFields& entry, bool durable, std::uint64_t bytes) {
-  (durable ? counters_.stores : counters_.buffered_stores).add_alone();
+void RawDiskCache::Impl::count_call(const Writing& writing) {
+  const EntryFields& entry = writing.entry;
+  (writing.direct != nullptr ? counters_.stores : counters_.buffered_stores).add_alone();
   if (entry.kind == EntryKind::remove) counters_.removes.add_alone();
+  if (writing.verdict == Verdict::refuse) return;
   counters_.user_bytes_stored.add_alone(entry.key.size() + entry.value.size());
+}
+
+void RawDiskCache::Impl::note_appended(Location location) {
+  appended_.store(log_->appended_bytes(), std::memory_order_relaxed);
+  sequence_.store(writer_->next_sequence(), std::memory_order_relaxed);
+  if (log_->free_count() < spare_segments_) {
+    segments_wanted_.store(true, std::memory_order_relaxed);
+  }
+  const std::uint64_t bytes = size_class_bytes(location.size_class);
   counters_.appended_entry_bytes.add_alone(bytes);
+  tokens_ = std::min(tokens_ + std::uint64_t(double(bytes) * tokens_per_byte_), tokens_max_);
+  note_buffered();
+}
+
+Stream RawDiskCache::Impl::proven_stream(std::uint64_t entry_bytes) {
+  return policy_->remembers() ? writer_->main_if_cheap(entry_bytes) : Stream::small;
 }
 
 Result<void> RawDiskCache::Impl::publish(const EntryFields& entry, Location location, unsigned hits,

@@ -11,7 +11,7 @@
 namespace rawcache {
 namespace {
 
-constexpr int kCodes = static_cast<int>(Errc::load_failed) + 1;
+constexpr int kCodes = static_cast<int>(Errc::not_admitted) + 1;
 
 TEST(Error, MessageNamesSituationDetailAndRemedy) {
   EXPECT_EQ(Error(Errc::not_a_cache, "/dev/sdx has no rawcache superblock").message(),

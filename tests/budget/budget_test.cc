@@ -40,7 +40,7 @@ constexpr Budget kBudgets[] = {
     {"lookup_batch_disk_4096", 4840},
     {"lookup_memory_100", 740},
     {"lookup_batch_memory_100", 700},
-    {"lookup_miss", 510},
+    {"lookup_miss", 560},
     {"contains_disk", 3040},
     {"index_put", 300},
     {"index_find", 150},
