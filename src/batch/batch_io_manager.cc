@@ -33,7 +33,7 @@ Result<std::unique_ptr<BatchIOManager>> BatchIOManager::create(Disk& disk,
   for (const auto* slot : {&filling, &spare}) {
     if (!*slot) return std::unexpected(slot->error());
   }
-  MutexLock lock(manager->buffer_mutex_);
+  WriteLock lock(manager->buffer_mutex_);
   manager->filling_ = std::move(*filling);
   manager->spares_.push_back(std::move(*spare));
   return manager;
@@ -64,7 +64,7 @@ BatchIOManager::~BatchIOManager() {
 
 BatchIOManager::Accepted BatchIOManager::accept(std::uint64_t offset,
                                                 std::span<const std::byte> bytes) {
-  MutexLock lock(buffer_mutex_);
+  WriteLock lock(buffer_mutex_);
   WriteBuffer& buffer = filling_->buffer;
   const bool was_empty = buffer.empty();
   const std::span<std::byte> room = buffer.reserve(offset, bytes.size());
@@ -132,7 +132,7 @@ Result<std::uint64_t> BatchIOManager::flush() {
 
 std::span<std::byte> BatchIOManager::reserve(std::uint64_t offset, std::size_t size,
                                              std::uint32_t operations) {
-  MutexLock lock(buffer_mutex_);
+  WriteLock lock(buffer_mutex_);
   const std::span<std::byte> room = filling_->buffer.reserve(offset, size, operations);
   if (!room.empty() && operations == 0) filling_->buffer.hide({offset, size});
   update_pending();
@@ -143,7 +143,7 @@ std::span<std::byte> BatchIOManager::reserve(std::uint64_t offset, std::size_t s
 std::span<std::byte> BatchIOManager::prepare(std::uint64_t offset, std::size_t size) {
   const std::span<std::byte> behind = filling_->buffer.prepare_behind(offset, size);
   if (!behind.empty()) return behind;
-  MutexLock lock(buffer_mutex_);
+  WriteLock lock(buffer_mutex_);
   return filling_->buffer.prepare(offset, size);
 }
 
@@ -152,44 +152,44 @@ void BatchIOManager::commit() {
     update_flush_due();
     return;
   }
-  MutexLock lock(buffer_mutex_);
+  WriteLock lock(buffer_mutex_);
   filling_->buffer.commit();
   update_pending();
 }
 
 void BatchIOManager::adopt(std::uint64_t offset, AlignedBuffer memory) {
-  MutexLock lock(buffer_mutex_);
+  WriteLock lock(buffer_mutex_);
   filling_->buffer.adopt(offset, std::move(memory));
   update_pending();
 }
 
 void BatchIOManager::patch(std::span<std::byte> at, std::span<const std::byte> bytes) {
   RAWCACHE_ASSERT(bytes.size() <= at.size());
-  MutexLock lock(buffer_mutex_);
+  WriteLock lock(buffer_mutex_);
   std::memcpy(at.data(), bytes.data(), bytes.size());
 }
 
 bool BatchIOManager::can_seal() {
   {
-    MutexLock lock(buffer_mutex_);
+    WriteLock lock(buffer_mutex_);
     if (sealed_.size() >= kSealedBuffersMax) return false;
     if (!spares_.empty()) return true;
   }
   auto another = make_slot(0);
   if (!another) return false;
-  MutexLock lock(buffer_mutex_);
+  WriteLock lock(buffer_mutex_);
   spares_.push_back(std::move(*another));
   return true;
 }
 
 bool BatchIOManager::has_sealed() const {
-  MutexLock lock(buffer_mutex_);
+  ReadLock lock(buffer_mutex_);
   return !sealed_.empty();
 }
 
 Result<bool> BatchIOManager::seal() {
   const bool possible = can_seal();
-  MutexLock lock(buffer_mutex_);
+  WriteLock lock(buffer_mutex_);
   if (filling_->buffer.empty()) return false;
   if (!possible) {
     return std::unexpected(Error(Errc::buffer_full, "earlier buffers are not durable yet"));
@@ -203,7 +203,7 @@ Result<bool> BatchIOManager::seal() {
 }
 
 std::vector<BatchIOManager::Slot*> BatchIOManager::sealed() const {
-  MutexLock lock(buffer_mutex_);
+  ReadLock lock(buffer_mutex_);
   std::vector<Slot*> slots;
   for (const std::unique_ptr<Slot>& slot : sealed_) slots.push_back(slot.get());
   return slots;
@@ -219,11 +219,11 @@ Result<void> BatchIOManager::submit() {
     };
     if (std::any_of(slots.begin(), slot, overlaps)) break;
     {
-      MutexLock lock(buffer_mutex_);
+      WriteLock lock(buffer_mutex_);
       (*slot)->state = Slot::State::starting;
     }
     const Result<void> started = start_writes(**slot);
-    MutexLock lock(buffer_mutex_);
+    WriteLock lock(buffer_mutex_);
     (*slot)->state = started ? Slot::State::in_flight : Slot::State::waiting;
     (*slot)->plan_bytes = (*slot)->plan.memory_bytes();
     if (!started) return started;
@@ -245,7 +245,7 @@ Result<void> BatchIOManager::start_writes(Slot& slot) {
     }
   }
   {
-    MutexLock lock(buffer_mutex_);
+    WriteLock lock(buffer_mutex_);
     slot.planned = true;
     // Again at every try, because the caller may have changed the bytes in between.
     slot.plan.gather();
@@ -297,7 +297,7 @@ Result<void> BatchIOManager::finish_writes(std::span<Slot* const> slots, Complet
 void BatchIOManager::forget(std::size_t buffers) {
   std::vector<std::unique_ptr<Slot>> durable;
   {
-    MutexLock lock(buffer_mutex_);
+    WriteLock lock(buffer_mutex_);
     for (; buffers > 0; --buffers) {
       durable.push_back(std::move(sealed_.front()));
       sealed_.pop_front();
@@ -315,14 +315,14 @@ void BatchIOManager::recycle(std::unique_ptr<Slot> slot) {
   slot->state = Slot::State::waiting;
   // One that was made larger than others is not kept.
   if (slot->buffer.memory_bytes() > limits_.max_bytes + WriteBuffer::kReserveBytes) return;
-  MutexLock lock(buffer_mutex_);
+  WriteLock lock(buffer_mutex_);
   spares_.push_back(std::move(slot));
 }
 
 void BatchIOManager::halt() {
   for (Slot* slot : sealed()) {
     if (slot->under_way()) disk_.wait(slot->io, slot->io.under_way);
-    MutexLock lock(buffer_mutex_);
+    WriteLock lock(buffer_mutex_);
     slot->state = Slot::State::waiting;
   }
 }
@@ -336,7 +336,7 @@ Result<std::vector<WriteBuffer>> BatchIOManager::take_all(std::uint64_t batch_by
     fresh.push_back(std::move(*slot));
   }
   std::vector<WriteBuffer> taken;
-  MutexLock lock(buffer_mutex_);
+  WriteLock lock(buffer_mutex_);
   for (const std::unique_ptr<Slot>& slot : sealed_) {
     RAWCACHE_ASSERT(!slot->under_way());
     taken.push_back(std::move(slot->buffer));
@@ -352,7 +352,7 @@ Result<std::vector<WriteBuffer>> BatchIOManager::take_all(std::uint64_t batch_by
 
 void BatchIOManager::discard() {
   {
-    MutexLock lock(buffer_mutex_);
+    WriteLock lock(buffer_mutex_);
     RAWCACHE_ASSERT(std::ranges::none_of(sealed_, [](auto& slot) { return slot->under_way(); }));
     filling_->buffer.clear();
   }
@@ -376,7 +376,7 @@ void BatchIOManager::update_pending() {
 
 BatchIOCounts BatchIOManager::counts() const {
   BatchIOCounts counts;
-  MutexLock lock(buffer_mutex_);
+  ReadLock lock(buffer_mutex_);
   const auto add = [&](const Slot& slot) {
     counts.memory_bytes += slot.buffer.memory_bytes() + slot.plan_bytes;
     if (slot.under_way()) {

@@ -12,6 +12,7 @@
 
 #include "base/io_arena.h"
 #include "base/mutex.h"
+#include "base/shared_mutex.h"
 #include "batch/write_buffer.h"
 #include "rawcache/disk.h"
 #include "rawcache/result.h"
@@ -170,8 +171,9 @@ class BatchIOManager {
   std::vector<ReadAnswer> read_once(std::span<const Extent> extents, Whole whole);
   Result<Extent> inside_disk(const Extent& extent) const;
   Extent widened(const Extent& extent) const;
-  bool is_pending(const Extent& extent) const REQUIRES(buffer_mutex_);
-  std::span<const std::byte> pending_view(const Extent& extent) const REQUIRES(buffer_mutex_);
+  bool is_pending(const Extent& extent) const REQUIRES_SHARED(buffer_mutex_);
+  std::span<const std::byte> pending_view(const Extent& extent) const
+      REQUIRES_SHARED(buffer_mutex_);
   void serve_pending(std::vector<Piece>& pieces, std::span<ReadAnswer> answers, Whole whole);
   void read_merged(std::span<const Piece> pieces, std::span<ReadAnswer> answers);
   static void hand_out(const Piece& piece, const Extent& extent, IoLease lease, ReadAnswer& answer);
@@ -188,7 +190,8 @@ class BatchIOManager {
 
   Mutex flush_mutex_;  ///< one flusher at a time among write() and flush(); taken before
                        ///< buffer_mutex_
-  mutable Mutex buffer_mutex_;
+  /// Readers of what is buffered share it.
+  mutable SharedMutex buffer_mutex_;
   std::unique_ptr<Slot> filling_ GUARDED_BY(buffer_mutex_);
   std::vector<std::unique_ptr<Slot>> spares_ GUARDED_BY(buffer_mutex_);
   std::deque<std::unique_ptr<Slot>> sealed_ GUARDED_BY(buffer_mutex_);

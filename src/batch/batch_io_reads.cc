@@ -86,7 +86,7 @@ ReadAnswer BatchIOManager::read_once(const Extent& extent, Whole whole) {
   }
   bool pending = pending_.load(std::memory_order_acquire);
   if (pending) {
-    MutexLock lock(buffer_mutex_);
+    ReadLock lock(buffer_mutex_);
     pending = is_pending(*inside);
   }
   if (!pending) {
@@ -137,7 +137,7 @@ std::span<const std::byte> BatchIOManager::pending_view(const Extent& extent) co
 bool BatchIOManager::read_buffered(const Extent& extent, ReadAnswer& answer) {
   if (!pending_.load(std::memory_order_acquire)) return false;
   if (extent.size == 0 || extent.size > kServedAtOnceBytesMax) return false;
-  MutexLock lock(buffer_mutex_);
+  ReadLock lock(buffer_mutex_);
   const std::span<const std::byte> found = pending_view(extent);
   if (found.empty()) return false;
   IoLease lease = lease_to_copy(found.size());
@@ -156,11 +156,12 @@ bool BatchIOManager::read_buffered(const Extent& extent, ReadAnswer& answer) {
 /// copied.
 void BatchIOManager::serve_pending(std::vector<Piece>& pieces, std::span<ReadAnswer> answers,
                                    Whole whole) {
-  const auto none_pending = [&](const Piece& piece)
-                                REQUIRES(buffer_mutex_) { return !is_pending(piece.extent); };
+  const auto none_pending = [&](const Piece& piece) REQUIRES_SHARED(buffer_mutex_) {
+    return !is_pending(piece.extent);
+  };
   std::vector<Piece> wanted;
   {
-    MutexLock lock(buffer_mutex_);
+    ReadLock lock(buffer_mutex_);
     const auto split = std::partition(pieces.begin(), pieces.end(), none_pending);
     wanted.assign(split, pieces.end());
     pieces.erase(split, pieces.end());
@@ -171,7 +172,7 @@ void BatchIOManager::serve_pending(std::vector<Piece>& pieces, std::span<ReadAns
   for (const Piece& piece : wanted) leases.push_back(lease_to_copy(piece.extent.size));
 
   std::vector<Extent> covered;
-  MutexLock lock(buffer_mutex_);
+  ReadLock lock(buffer_mutex_);
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     const Piece& piece = wanted[i];
     ReadAnswer& answer = answers[piece.answer];
