@@ -14,10 +14,6 @@ namespace {
 
 constexpr std::size_t kWritesExpected = 64;
 
-constexpr std::size_t kCacheLineBytes = 64;
-constexpr std::size_t kFetchAheadBytes = 1024;
-constexpr std::size_t kFetchBytesMax = 512;
-
 /// The bytes that both have; size 0 if none.
 Extent intersection(const Extent& a, const Extent& b) {
   const std::uint64_t begin = std::max(a.offset, b.offset);
@@ -57,13 +53,7 @@ std::span<std::byte> WriteBuffer::prepare_behind(std::uint64_t offset, std::size
   Region* const region = region_behind_last(offset);
   if (region == nullptr || !fits(*region, 0, size, 1)) return {};
   prepared_ = {region, region->used, size, offset, true};
-  const std::span<std::byte> bytes = prepared_.bytes();
-  // The processor fetches ahead by itself, but not as far as small writes want.
-  const std::byte* const ahead = bytes.data() + size + kFetchAheadBytes;
-  for (std::size_t at = 0; at < std::min(size, kFetchBytesMax); at += kCacheLineBytes) {
-    __builtin_prefetch(ahead + at, 1);
-  }
-  return bytes;
+  return prepared_.bytes();
 }
 
 bool WriteBuffer::commit_behind() {

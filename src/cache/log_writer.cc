@@ -67,10 +67,7 @@ LogWriter::Appended LogWriter::append(EntryFields& entry, std::uint64_t replay_f
   }
   if (room.empty()) return {.obstacle = Obstacle::buffer, .location = {}};
 
-  // A copy of its own: loading it back together with its neighbours would wait for all the bytes
-  // that are written in between.
-  const std::uint64_t sequence = entry.sequence == 0 ? next_sequence_++ : entry.sequence;
-  entry.sequence = sequence;
+  if (entry.sequence == 0) entry.sequence = next_sequence_++;
   PendingPart& part = open_->parts.back();
   const Location location{log_.take(size), size_class(exact)};
   std::ranges::fill(room.last(size - exact), std::byte{0});
@@ -81,7 +78,7 @@ LogWriter::Appended LogWriter::append(EntryFields& entry, std::uint64_t replay_f
   ++part.entries;
   part.digest = digest_next(part.digest, checksum);
   log_.record({.key_hash = entry.key_hash,
-               .sequence = sequence,
+               .sequence = entry.sequence,
                .size_class = location.size_class,
                .kind = entry.kind},
               location.offset);
