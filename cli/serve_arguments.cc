@@ -69,6 +69,22 @@ bool parse_mode(std::string_view text, ServeArguments& arguments) {
          arguments.server.unix_mode <= 0777;
 }
 
+void add_tls_options(CLI::App& command, server::ServerOptions& server) {
+  auto* certificate =
+      command
+          .add_option("--tls-cert", server.tls_certificate,
+                      "Encrypt TCP connections: the certificate, and those above it")
+          ->type_name("FILE");
+  auto* key = command.add_option("--tls-key", server.tls_key, "Its private key")->type_name("FILE");
+  certificate->needs(key);
+  key->needs(certificate);
+  command
+      .add_option("--tls-client-ca", server.tls_client_ca,
+                  "Clients must show a certificate that one of these has signed")
+      ->type_name("FILE")
+      ->needs(certificate);
+}
+
 void add_memcached_letters(CLI::App& command, ServeArguments& arguments) {
   server::ServerOptions& server = arguments.server;
   command.add_option("-p,--port", arguments.port, "TCP port (11211); 0: none")->type_name("PORT");
@@ -109,6 +125,7 @@ void add_serve_arguments(CLI::App& command, ServeArguments& arguments) {
       ->type_name("PATH");
   command.add_flag("--insecure-listen", server.insecure_listen,
                    "Let anybody who reaches a public address in");
+  add_tls_options(command, server);
   command
       .add_option("--auth-file,-Y", server.auth_file,
                   "Lines user:password; clients must say one first")

@@ -31,6 +31,10 @@ struct ServerOptions {
   /// Listen on other addresses than those of the machine itself although nobody has to say who they
   /// are.
   bool insecure_listen = false;
+  /// PEM files that TCP connections are encrypted with. Empty: they are not. Read again on SIGHUP.
+  std::string tls_certificate, tls_key;
+  /// Clients must show a certificate that one of these has signed. Empty: they need none.
+  std::string tls_client_ca;
   /// Lines "user:password"; a connection must name one of them before anything else. Read again on
   /// SIGHUP.
   std::string auth_file;

@@ -6,6 +6,7 @@
 #include <csignal>
 #include <thread>
 
+#include "base/mutex.h"
 #include "server/asio_loop.h"
 #include "server/http_server.h"
 #include "server/hub.h"
@@ -13,6 +14,7 @@
 #include "server/log.h"
 #include "server/observer.h"
 #include "server/sd_notify.h"
+#include "server/tls.h"
 
 namespace rawcache::server {
 
@@ -67,6 +69,8 @@ class Server::Impl {
 
  private:
   Result<void> listen_http();
+  Result<void> load_tls();
+  std::unique_ptr<Stream> stream_on(AsioLoop& loop, Socket socket, std::string peer);
   void welcome(AsioLoop& loop, Socket socket, std::string peer);
   void wait_for_signals();
   void reload();
@@ -78,6 +82,8 @@ class Server::Impl {
   std::unique_ptr<asio::signal_set> signals_;
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::atomic<bool> stopping_{false};
+  Mutex tls_mutex_;
+  std::shared_ptr<const Tls> tls_ GUARDED_BY(tls_mutex_);  ///< none: connections are not encrypted
   std::unique_ptr<Observer> observer_;
   std::unique_ptr<HttpServer> http_;
 };
@@ -89,6 +95,7 @@ Result<void> Server::Impl::listen() {
   if (!options_.auth_file.empty()) {
     if (auto loaded = hub_.users.load(options_.auth_file); !loaded) return loaded;
   }
+  if (auto loaded = load_tls(); !loaded) return loaded;
   const Listener::Welcome welcome = [this](AsioLoop& loop, Socket socket, std::string peer) {
     this->welcome(loop, std::move(socket), std::move(peer));
   };
@@ -96,11 +103,12 @@ Result<void> Server::Impl::listen() {
     auto listening = Listener::listen_tcp(address, loops_, welcome);
     if (!listening) return std::unexpected(listening.error());
     for (auto& listener : *listening) {
-      if (!listener->local() && options_.auth_file.empty() && !options_.insecure_listen) {
+      const bool guarded = !options_.auth_file.empty() || !options_.tls_certificate.empty();
+      if (!listener->local() && !guarded && !options_.insecure_listen) {
         return std::unexpected(
             Error(Errc::invalid_options,
-                  address + " can be reached from other machines: that takes --auth-file, or "
-                            "--insecure-listen if they are all to be trusted"));
+                  address + " can be reached from other machines: that takes --auth-file or "
+                            "--tls-cert, or --insecure-listen if they are all to be trusted"));
       }
       listeners_.push_back(std::move(listener));
     }
@@ -125,8 +133,34 @@ Result<void> Server::Impl::listen_http() {
   return http_->listen(options_.http, options_.insecure_listen);
 }
 
-void Server::Impl::welcome(AsioLoop& loop, Socket socket, std::string peer) {
+Result<void> Server::Impl::load_tls() {
+  if (options_.tls_certificate.empty()) return {};
+  auto loaded = Tls::load({.certificate = options_.tls_certificate,
+                           .key = options_.tls_key,
+                           .client_ca = options_.tls_client_ca});
+  if (!loaded) return std::unexpected(loaded.error());
+  MutexLock lock(tls_mutex_);
+  tls_ = std::move(*loaded);
+  return {};
+}
+
+/// Encrypted, if it is to be; who comes by a Unix socket is on this machine.
+std::unique_ptr<Stream> Server::Impl::stream_on(AsioLoop& loop, Socket socket, std::string peer) {
+  std::error_code gone;
+  const bool tcp = socket.local_endpoint(gone).protocol().family() != AF_UNIX;
+  const int descriptor = socket.native_handle();
   auto stream = make_stream(std::move(socket), std::move(peer));
+  std::shared_ptr<const Tls> tls;
+  {
+    MutexLock lock(tls_mutex_);
+    tls = tls_;
+  }
+  return tls && tcp ? tls->wrap(std::move(stream), descriptor, loop) : std::move(stream);
+}
+
+void Server::Impl::welcome(AsioLoop& loop, Socket socket, std::string peer) {
+  auto stream = stream_on(loop, std::move(socket), std::move(peer));
+  if (!stream) return;
   if (hub_.counters.connections.load(std::memory_order_relaxed) >= options_.connections_max) {
     hub_.counters.connections_rejected.fetch_add(1, std::memory_order_relaxed);
     static constexpr std::string_view kTooMany = "ERROR Too many open connections\r\n";
@@ -152,6 +186,9 @@ void Server::Impl::wait_for_signals() {
 void Server::Impl::reload() {
   if (!log_.open(options_.log_file)) {
     log_.say(Log::Level::error, "the log file cannot be opened: " + options_.log_file);
+  }
+  if (auto loaded = load_tls(); !loaded) {
+    log_.say(Log::Level::error, "the certificates stay as they were: " + loaded.error().message());
   }
   if (options_.auth_file.empty()) return;
   if (auto loaded = hub_.users.load(options_.auth_file); !loaded) {

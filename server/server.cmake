@@ -31,6 +31,7 @@ add_library(rawcache_server STATIC
     server/server.cc
     server/server_fields.cc
     server/storage.cc
+    server/tls.cc
     server/worker_pool.cc)
 rawcache_compile_options(rawcache_server)
 # No coroutines: g++ 12 destroys some temporaries in them twice, and clang finds them elsewhere.
@@ -38,3 +39,11 @@ target_compile_definitions(rawcache_server PRIVATE ASIO_STANDALONE ASIO_DISABLE_
 target_include_directories(rawcache_server SYSTEM PRIVATE ${RAWCACHE_ASIO_INCLUDE_DIR})
 target_include_directories(rawcache_server PUBLIC ${PROJECT_SOURCE_DIR})
 target_link_libraries(rawcache_server PUBLIC rawcache_metrics rawcache_internal)
+
+find_package(OpenSSL)
+if(OPENSSL_FOUND)
+  target_compile_definitions(rawcache_server PRIVATE RAWCACHE_HAVE_TLS)
+  target_link_libraries(rawcache_server PRIVATE OpenSSL::SSL)
+else()
+  message(STATUS "libssl-dev is not installed: no TLS")
+endif()

@@ -35,6 +35,7 @@ FOREIGN = {
     "liburing.h": {"src/disk"},
     "xxhash.h": {"src/base"},
     "CLI/": {"cli"},
+    "openssl/": {"server"},
     "asio": {"server", "examples", "include/rawcache/asio.h"},
     "boost/asio": {"include/rawcache/asio.h"},
     "linux/": {"src/disk"},
