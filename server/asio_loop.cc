@@ -29,6 +29,7 @@ class SocketStream final : public Stream {
   std::size_t read(std::span<std::byte> into, std::error_code& error) override {
     const std::size_t bytes = socket_.read_some(asio::buffer(into.data(), into.size()), error);
     if (error == asio::error::eof) error.clear();
+    error = plain_error(error);
     return bytes;
   }
   std::size_t write(std::span<const std::span<const std::byte>> pieces,
@@ -38,7 +39,9 @@ class SocketStream final : public Stream {
     for (std::size_t i = 0; i < count; ++i) {
       buffers[i] = asio::const_buffer(pieces[i].data(), pieces[i].size());
     }
-    return socket_.write_some(std::span(buffers).first(count), error);
+    const std::size_t bytes = socket_.write_some(std::span(buffers).first(count), error);
+    error = plain_error(error);
+    return bytes;
   }
   void close() override {
     std::error_code ignored;
@@ -52,6 +55,11 @@ class SocketStream final : public Stream {
 };
 
 }  // namespace
+
+std::error_code plain_error(std::error_code error) {
+  if (error.category() != asio::error::get_system_category()) return error;
+  return {error.value(), std::system_category()};
+}
 
 std::unique_ptr<Stream> make_stream(Socket socket, std::string peer) {
   return std::make_unique<SocketStream>(std::move(socket), std::move(peer));

@@ -44,6 +44,10 @@ class AsioLoop final : public Loop {
   std::thread thread_;
 };
 
+/// The error as std::errc knows it: Asio has a category of its own for those of the system, which
+/// compares equal to nothing.
+std::error_code plain_error(std::error_code error);
+
 /// A stream on a socket, TCP or Unix.
 std::unique_ptr<Stream> make_stream(Socket socket, std::string peer);
 

@@ -114,9 +114,10 @@ class ListenerOf final : public Listener {
 }  // namespace
 
 Error listen_error(const std::error_code& error, const std::string& what) {
+  const std::error_code plain = plain_error(error);
   Errc code = Errc::io_error;
-  if (error == std::errc::address_in_use) code = Errc::already_open;
-  if (error == std::errc::permission_denied) code = Errc::permission_denied;
+  if (plain == std::errc::address_in_use) code = Errc::already_open;
+  if (plain == std::errc::permission_denied) code = Errc::permission_denied;
   return {code, what, error.value()};
 }
 

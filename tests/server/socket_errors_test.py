@@ -1,0 +1,58 @@
+#!/usr/bin/env python3
+"""Guards that errors of sockets are taken for what they are, so that a client which takes its time gets all
+that it has asked for: socket_errors_test.py <rawcache> [part of a test's name]..."""
+
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "support"))
+import report
+import serving
+
+PROGRAM = ""
+
+
+class Errors(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="rawcache-socket-errors-test-")
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+
+    def test_replies_that_the_socket_does_not_take_at_once_arrive_whole(self):
+        # A Unix socket, whose buffer is small and of a fixed size; 64 replies of 16 KiB do not fit it.
+        path = self.folder / "socket"
+        server = serving.Serving(PROGRAM, self.folder, "--unix", str(path))
+        self.addCleanup(server.kill)
+        with server.client() as client:
+            self.assertEqual(client.set("a", "x" * 16384), "STORED")
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(30)
+            client.connect(str(path))
+            client.sendall(b"get a\r\n" * 64 + b"quit\r\n")
+            time.sleep(0.3)
+            reply = b""
+            while piece := client.recv(1 << 20):
+                reply += piece
+        self.assertEqual(reply, (b"VALUE a 0 16384\r\n" + b"x" * 16384 + b"\r\nEND\r\n") * 64)
+
+    def test_an_address_in_use_is_told_as_such(self):
+        server = serving.Serving(PROGRAM, self.folder)
+        self.addCleanup(server.kill)
+        done = subprocess.run(
+            [PROGRAM, "serve", "--path", str(self.folder / "other"), "--create", "--capacity", "16MiB",
+             "--listen", f"127.0.0.1:{server.port}"], capture_output=True, text=True, timeout=60, check=False)
+        self.assertIn("already open", done.stderr)
+        self.assertEqual(done.returncode, 5)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    PROGRAM = os.path.abspath(sys.argv[1])
+    sys.exit(report.run(sys.modules["__main__"], sys.argv[2:]))
