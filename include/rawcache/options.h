@@ -161,6 +161,15 @@ struct Options {
   std::function<std::uint64_t()> monotonic_now;
 };
 
+/// What must be under the key for a store to take place. Checked in one step with storing: of two
+/// concurrent stores that want the key absent one is refused.
+enum class StoreIf : std::uint8_t {
+  always,     ///< anything or nothing
+  absent,     ///< nothing; else the call ends with condition_failed
+  present,    ///< an entry; else it ends with not_found
+  unchanged,  ///< the entry of StoreOptions::sequence; else condition_failed, or not_found
+};
+
 /// How a single entry is stored.
 struct StoreOptions {
   /// Life of the entry in whole seconds; zero: Options::default_ttl; negative: never expires.
@@ -170,6 +179,11 @@ struct StoreOptions {
   /// If not null: told where the value is, when the call returns ok. Must live until then, or until
   /// an asynchronous call has ended.
   StoredIn* stored_in = nullptr;
+  /// Kept and handed out like `flags`: that the value is known to be out of date.
+  bool stale = false;
+  StoreIf when = StoreIf::always;
+  /// StoreIf::unchanged: Value::sequence() of what was read.
+  std::uint64_t sequence = 0;
 };
 static_assert(std::is_trivially_destructible_v<StoreOptions>);
 

@@ -1,6 +1,7 @@
 // RawDiskCache: key -> value entries on a raw disk, written and read in large batches.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -16,6 +17,7 @@
 #include "rawcache/options.h"
 #include "rawcache/result.h"
 #include "rawcache/stats.h"
+#include "rawcache/update.h"
 #include "rawcache/value.h"
 
 namespace rawcache {
@@ -96,9 +98,11 @@ class RawDiskCache {
   /// Stores durably: one write and one sync, shared with concurrent callers.
   /// On return ok: readable, and durable with everything called before.
   /// On error: the previous value of the key, if any, is in place; the new one is gone (after a
-  /// crash either may be found). not_admitted (device_bytes_per_day used up): not stored, and the
-  /// previous value is gone, durably. Errors: key_empty, key_too_long, value_too_large,
-  /// not_admitted, io_error, sync_failed, no_space, buffer_full, out_of_memory, closed.
+  /// crash either may be found). With StoreOptions::when the call is refused if what is under the
+  /// key is not what it wants (condition_failed, not_found), and nothing changes; that costs a
+  /// lookup, and no other call can come between. not_admitted (device_bytes_per_day used up): not
+  /// stored, and the previous value is gone, durably. Errors: those; key_empty, key_too_long,
+  /// value_too_large, io_error, sync_failed, no_space, buffer_full, out_of_memory, closed.
   Result<void> store(std::string_view key, std::span<const std::byte> value,
                      StoreOptions options = {});
   Result<void> store(std::string_view key, std::string_view value, StoreOptions options = {});
@@ -135,12 +139,31 @@ class RawDiskCache {
   /// Removes at once for readers, durably with the next flush. Errors: as store_buffered.
   Result<void> remove_buffered(std::string_view key);
 
+  /// Looks the entry up, lets `updater` say what becomes of it, and does that: in one step, of
+  /// which others see all or nothing, durably. The lookup counts neither hit nor miss. Errors:
+  /// those of lookup but not_found, those of store; then nothing has changed.
+  Result<Updated> update(std::string_view key, const Updater& updater);
+  /// The same into the write buffer. Errors: also flush_failed, as store_buffered.
+  Result<Updated> update_buffered(std::string_view key, const Updater& updater);
+
+  /// Gives the entry another life, with the meaning of StoreOptions::ttl, durably. It is stored
+  /// anew, so its sequence changes. Errors: not_found; those of update.
+  Result<void> touch(std::string_view key, std::chrono::seconds ttl);
+  /// The same into the write buffer. Errors: also flush_failed, as store_buffered.
+  Result<void> touch_buffered(std::string_view key, std::chrono::seconds ttl);
+
   /// Whether lookup would find the key now. Reads like lookup, but counts neither hit nor miss.
   Result<bool> contains(std::string_view key);
 
   /// Removes everything, durably and at once. Errors: io_error, sync_failed: then nothing was
   /// removed, or after a crash everything.
   Result<void> clear();
+  /// Removes at that second (Unix time, by Options::now) everything that has been stored until
+  /// then; not before, and also if the cache is closed or has crashed meanwhile: the wish is
+  /// durable on return, the removal by the first call after that second. A time that has passed: at
+  /// once. A later clear or clear_at replaces it. Errors: as clear; lookups and stores that find it
+  /// due and cannot carry it out return them, too.
+  Result<void> clear_at(std::int64_t unix_seconds);
 
   /// Calls `each` for every entry that is in the cache during the whole call, in no order; entries
   /// stored or removed meanwhile may or may not be seen. `each` returns false to stop, and may call

@@ -13,6 +13,7 @@ namespace rawcache {
 enum class Errc : std::uint8_t {
   // Answers, not failures.
   not_found,  ///< No entry under this key: never stored, removed, evicted, expired or unreadable.
+  condition_failed,  ///< StoreOptions::when does not hold; nothing was stored.
 
   // The caller's arguments.
   key_empty,           ///< Keys have at least one byte.

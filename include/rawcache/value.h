@@ -21,12 +21,13 @@ class Value {
  public:
   Value() = default;
   Value(std::shared_ptr<const void> owner, std::span<const std::byte> bytes, std::uint64_t sequence,
-        std::uint32_t expires_at, std::uint32_t flags)
+        std::uint32_t expires_at, std::uint32_t flags, bool stale = false)
       : owner_(std::move(owner)),
         bytes_(bytes),
         sequence_(sequence),
         expires_at_(expires_at),
-        flags_(flags) {}
+        flags_(flags),
+        stale_(stale) {}
 
   std::span<const std::byte> bytes() const { return bytes_; }
   const std::byte* data() const { return bytes_.data(); }
@@ -43,6 +44,8 @@ class Value {
   std::uint32_t expires_at() const { return expires_at_; }
   /// StoreOptions::flags it was stored with.
   std::uint32_t flags() const { return flags_; }
+  /// StoreOptions::stale it was stored with.
+  bool stale() const { return stale_; }
 
  private:
   std::shared_ptr<const void> owner_;
@@ -50,6 +53,7 @@ class Value {
   std::uint64_t sequence_ = 0;
   std::uint32_t expires_at_ = 0;
   std::uint32_t flags_ = 0;
+  bool stale_ = false;
 };
 
 }  // namespace rawcache

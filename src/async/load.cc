@@ -157,9 +157,10 @@ std::vector<Result<Value>> RawDiskCache::Async::land(std::vector<Found> found) {
       values[i] = std::unexpected(loaded.error());
       continue;
     }
-    const StoreOptions how = loaded->options.value_or(options.store);
+    StoreOptions how = loaded->options.value_or(options.store);
+    how.when = StoreIf::always;
     owners[i] = std::make_shared<const OwnedBytes>(std::move(loaded->value));
-    values[i] = Value(owners[i], owners[i]->bytes(), 0, 0, how.flags);
+    values[i] = Value(owners[i], owners[i]->bytes(), 0, 0, how.flags, how.stale);
     if (!loaded->store) continue;
     writes.push_back(Impl::store_call(flight->key, owners[i]->bytes(), how, options.durable));
     writes.back().unless_written = &flight->watch;
@@ -173,7 +174,7 @@ std::vector<Result<Value>> RawDiskCache::Async::land(std::vector<Found> found) {
     if (!accepted) loads_not_stored_.add();
     const std::size_t at = positions[i];
     values[at] = Value(owners[at], owners[at]->bytes(), stored[i].sequence, stored[i].expires_at,
-                       writes[i].flags);
+                       writes[i].flags, writes[i].stale);
   }
   for (std::size_t i = 0; i < found.size(); ++i) land_with(*found[i].flight, values[i]);
   return values;

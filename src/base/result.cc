@@ -16,6 +16,8 @@ struct ErrcText {
 
 constexpr std::array kErrcTexts{
     ErrcText{Errc::not_found, "not_found", "not found", ""},
+    ErrcText{Errc::condition_failed, "condition_failed", "the condition does not hold",
+             "look the entry up and decide again"},
     ErrcText{Errc::key_empty, "key_empty", "empty key", "use a key of at least one byte"},
     ErrcText{Errc::key_too_long, "key_too_long", "key too long",
              "use a key of at most 8192 bytes, for example a hash of the long one"},

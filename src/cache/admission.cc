@@ -148,6 +148,7 @@ Result<LogWriter::Obstacle> RawDiskCache::Impl::try_settle(const WaitingRoom::It
                     .sequence = item.sequence,
                     .expires_at = item.expires_at,
                     .user_flags = item.flags,
+                    .stale = item.stale,
                     .encoding = {},
                     .key = item.key,
                     .key_hash = item.key_hash,

@@ -2,10 +2,12 @@
 //
 //   store.cc        place -> encode -> publish, and the flushes that end it
 //   admission.cc    what is not written (yet): waits in memory, is refused
+//   update.cc       look -> decide -> append, in one step
 //   lookup.cc       locate -> read -> verify -> touch
 //   memory_lookup.cc  the same from the memory tier
 //   reclaim.cc      freeing segments: what is kept, copied and dropped
 //   maintenance.cc  spare segments, checkpoint, clear
+//   delayed_clear.cc  a clear at a time to come
 //   watch.cc        what loads watch while they fetch
 //   open.cc         open, recover, close
 //   cache_stats.cc  Stats
@@ -64,7 +66,11 @@ class RawDiskCache::Impl {
     std::span<const std::byte> value;
     std::chrono::seconds ttl{0};
     std::uint32_t flags = 0;
+    bool stale = false;
     bool durable = false;
+    StoreIf when = StoreIf::always;
+    std::uint64_t expected_sequence = 0;
+    std::optional<std::uint32_t> expires_at = {};  ///< whatever `ttl` says
     /// Of a load: nothing is appended if its key has been written meanwhile.
     const WriteWatch::Watched* unless_written = nullptr;
     StoredIn* stored_in = nullptr;
@@ -89,7 +95,10 @@ class RawDiskCache::Impl {
             .value = value,
             .ttl = options.ttl,
             .flags = options.flags,
+            .stale = options.stale,
             .durable = durable,
+            .when = options.when,
+            .expected_sequence = options.sequence,
             .stored_in = options.stored_in};
   }
   Result<void> write(const WriteCall& call);
@@ -98,6 +107,10 @@ class RawDiskCache::Impl {
   std::vector<Result<void>> write_group(std::span<const WriteCall> calls,
                                         StoredAs* stored = nullptr);
   Result<std::uint64_t> flush_writes();
+
+  // update.cc
+  Result<Updated> update(std::string_view key, const Updater& updater, bool durable);
+  Result<void> touch(std::string_view key, std::chrono::seconds ttl, bool durable);
 
   // lookup.cc
   Result<Value> lookup(std::string_view key);
@@ -115,6 +128,9 @@ class RawDiskCache::Impl {
   // maintenance.cc
   Result<void> clear();
   Result<void> maintain();
+
+  // delayed_clear.cc
+  Result<void> clear_at(std::int64_t time);
 
   Stats stats() const;
   std::vector<SegmentInfo> segments() const;  // segment_snapshot.cc
@@ -137,7 +153,7 @@ class RawDiskCache::Impl {
 
   // store.cc
   Result<void> check(const WriteCall& call) const;
-  std::uint32_t expiry(std::chrono::seconds ttl);
+  std::uint32_t expiry(const WriteCall& call);
   void prefetch(std::uint64_t key_hash) const NO_THREAD_SAFETY_ANALYSIS;
   Result<StoredAs> begin_write(const WriteCall& call, DirectWrite* direct);
   Result<void> end_write(const WriteCall& call, const StoredAs& stored, DirectWrite& direct);
@@ -164,6 +180,26 @@ class RawDiskCache::Impl {
   Result<void> make_buffer_room();
   Result<void> wait_until_durable(DirectWrite& direct);
 
+  // update.cc
+  /// A key on watch for as long as this lives.
+  class Watching {
+   public:
+    Watching(Impl& impl, std::string_view key);
+    ~Watching();
+    Watching(const Watching&) = delete;
+    Watching& operator=(const Watching&) = delete;
+    const WriteWatch::Watched& watched() const { return watched_; }
+
+   private:
+    Impl& impl_;
+    WriteWatch::Watched watched_;
+  };
+  /// What is to be written, given what is there; nullopt: nothing.
+  using Decide = std::function<std::optional<WriteCall>(const Value* now)>;
+  /// begin_write of what `decide` says, in one step with looking. Sequence 0: nothing was written.
+  Result<StoredAs> begin_decided(std::string_view key, const Decide& decide, DirectWrite* direct);
+  Result<StoredAs> begin_conditional(const WriteCall& call, DirectWrite* direct);
+
   /// The right to flush: one thread at a time has it, others wait for it or for what it brings.
   class Turn {
    public:
@@ -188,6 +224,7 @@ class RawDiskCache::Impl {
   /// Completes the oldest buffers that are under way. Returns the operations made durable.
   Result<std::uint64_t> complete_in_turn(const Turn& turn, std::size_t buffers);
   void fail_in_turn(const Turn& turn, const Error& error);
+  void fail_direct_writes(const Error& error) REQUIRES(log_mutex_);
   void note_flush(const Completed& completed);
   bool relocate(const Error& error);
   void feed_relocation();
@@ -281,6 +318,16 @@ class RawDiskCache::Impl {
   struct Barrier;
   Result<Barrier> raise_barrier();
   Result<std::uint64_t> write_snapshot(CheckpointWriter& writer, const Barrier& barrier) const;
+  Result<void> clear_locked() REQUIRES(checkpoint_mutex_);
+  // delayed_clear.cc
+  bool clear_is_due();
+  Result<void> carry_out_clear();
+  /// Called first by everything that reads or writes entries.
+  Result<void> clear_if_due() {
+    if (clear_at_.load(std::memory_order_relaxed) == 0) [[likely]]
+      return {};
+    return carry_out_clear();
+  }
   /// With the turn: makes sure that a failed clear has not happened.
   Result<void> settle_superblock();
   void run_maintenance();
@@ -322,12 +369,14 @@ class RawDiskCache::Impl {
   bool started_ = false;  ///< recovery went well
   std::atomic<bool> closed_{false};
   std::atomic<std::int64_t> time_high_{0};
+  std::atomic<std::int64_t> clear_at_;  ///< Unix time of a clear that is noted; 0: none
 
   // Locks, in the order in which they are taken.
   Mutex checkpoint_mutex_;  ///< one checkpoint, reclaim or clear at a time
   // These two belong to whoever has the turn.
-  LoadedSuperblock written_;           ///< what clear writes anew
-  bool superblock_uncertain_ = false;  ///< a clear has failed and may have reached the device
+  LoadedSuperblock written_;  ///< what clear writes anew
+  /// A clear, or the note of one, has failed and may have reached the device.
+  bool superblock_uncertain_ = false;
   std::uint64_t checkpoint_generation_ GUARDED_BY(checkpoint_mutex_) = 0;
   int checkpoint_area_ GUARDED_BY(checkpoint_mutex_) = 0;
 

@@ -92,11 +92,11 @@ Result<Value> RawDiskCache::Impl::make_value(const EntryView& entry, ReadAnswer 
     if (IoLease copy = arena_->heap_lease(entry.value.size(), false)) {
       std::memcpy(copy.bytes.data(), entry.value.data(), entry.value.size());
       return Value(std::move(copy.owner), copy.bytes.first(entry.value.size()), entry.sequence,
-                   entry.expires_at, entry.user_flags);
+                   entry.expires_at, entry.user_flags, entry.stale);
     }
   }
   return Value(std::move(read.lease), entry.value, entry.sequence, entry.expires_at,
-               entry.user_flags);
+               entry.user_flags, entry.stale);
 }
 
 // --- One key ---
@@ -110,6 +110,7 @@ Result<void> RawDiskCache::Impl::check_key(std::string_view key) const {
 
 Result<Value> RawDiskCache::Impl::find_value(std::string_view key, LatencyTimer* timer) {
   if (auto checked = check_key(key); !checked) return std::unexpected(checked.error());
+  if (auto cleared = clear_if_due(); !cleared) return std::unexpected(cleared.error());
   const std::uint64_t key_hash = hash_key(key, superblock_.id);
   if (memory_) {
     if (auto held = find_in_memory(key, key_hash)) return std::move(*held);
@@ -181,6 +182,12 @@ std::vector<Result<Value>> RawDiskCache::Impl::lookup_batch(
 
 std::vector<Result<Value>> RawDiskCache::Impl::find_values(std::span<const std::string_view> keys) {
   std::vector<Result<Value>> results(keys.size(), std::unexpected(Errc::not_found));
+  if (!closed_.load(std::memory_order_relaxed)) {
+    if (auto cleared = clear_if_due(); !cleared) {
+      std::ranges::fill(results, std::unexpected(cleared.error()));
+      return results;
+    }
+  }
 
   std::vector<std::uint64_t> hashes(keys.size());
   std::vector<bool> valid(keys.size(), true);
@@ -240,6 +247,7 @@ std::vector<Result<Value>> RawDiskCache::Impl::find_values(std::span<const std::
 
 Result<void> RawDiskCache::Impl::for_each_key(const std::function<bool(const KeyInfo&)>& each) {
   if (closed_.load(std::memory_order_relaxed)) return std::unexpected(Errc::closed);
+  if (auto cleared = clear_if_due(); !cleared) return cleared;
   const std::int64_t time = now();
   // What waits comes first: it may be admitted meanwhile, and must not be told twice.
   std::unordered_set<std::uint64_t> told;

@@ -225,6 +225,7 @@ Result<bool> RawDiskCache::Impl::take_checkpoint(bool closing) {
 
 Result<void> RawDiskCache::Impl::maintain() {
   if (closed_.load(std::memory_order_relaxed)) return std::unexpected(Errc::closed);
+  if (auto cleared = clear_if_due(); !cleared) return cleared;
   if (auto flushed = flush_if_late(); !flushed) return flushed;
   if (io_->has_sealed()) {
     const Turn turn(*this);
@@ -253,6 +254,10 @@ Result<void> RawDiskCache::Impl::maintain() {
 Result<void> RawDiskCache::Impl::clear() {
   if (closed_.load(std::memory_order_relaxed)) return std::unexpected(Errc::closed);
   MutexLock lock(checkpoint_mutex_);
+  return clear_locked();
+}
+
+Result<void> RawDiskCache::Impl::clear_locked() {
   const Turn turn(*this);
   // Nothing may be under way to segments that are about to be free. How it ends does not matter.
   if (auto settled = settle_superblock(); !settled) return settled;
@@ -265,10 +270,12 @@ Result<void> RawDiskCache::Impl::clear() {
   cleared.dead_below_batch = writer_->next_batch() + 1;
   cleared.dead_below_sequence = writer_->next_sequence();
   cleared.time_high = static_cast<std::uint64_t>(now());
+  cleared.clear_at = 0;
   auto written = replace_superblock(*disk_, written_, cleared);
   if (!written) return std::unexpected(written.error());
   superblock_uncertain_ = false;
   written_ = *written;
+  clear_at_.store(0, std::memory_order_relaxed);
   io_->discard();
   writer_->discard();
   log_->clear();

@@ -26,7 +26,8 @@ std::optional<Value> RawDiskCache::Impl::keep_in_memory(const EntryView& entry,
                         .value = entry.value,
                         .sequence = entry.sequence,
                         .expires_at = entry.expires_at,
-                        .flags = entry.user_flags},
+                        .flags = entry.user_flags,
+                        .stale = entry.stale},
                        {located.location.offset, located.generation});
 }
 
@@ -41,7 +42,8 @@ void RawDiskCache::Impl::tell_memory(const WriteCall& call, const Writing& writi
                    .value = call.value,
                    .sequence = entry.sequence,
                    .expires_at = entry.expires_at,
-                   .flags = call.flags},
+                   .flags = call.flags,
+                   .stale = call.stale},
                   writing.place);
 }
 

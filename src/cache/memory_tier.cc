@@ -53,6 +53,7 @@ struct MemoryTier::Item {
         place(at),
         expires_at(entry.expires_at),
         flags(entry.flags),
+        stale(entry.stale),
         key_bytes(static_cast<std::uint32_t>(entry.key.size())),
         value_bytes(static_cast<std::uint32_t>(entry.value.size())),
         charge(charged) {}
@@ -71,6 +72,7 @@ struct MemoryTier::Item {
   Item* newer = nullptr;
   const std::uint32_t expires_at;
   const std::uint32_t flags;
+  const bool stale;
   const std::uint32_t key_bytes;
   const std::uint32_t value_bytes;
   const std::uint64_t charge;  ///< to the account
@@ -156,7 +158,7 @@ MemoryTier::ItemPointer* MemoryTier::find_link(Shard& shard, std::uint64_t key_h
 }
 
 Value MemoryTier::value_of(const ItemPointer& item) {
-  return {item, item->value(), item->sequence, item->expires_at, item->flags};
+  return {item, item->value(), item->sequence, item->expires_at, item->flags, item->stale};
 }
 
 std::uint64_t MemoryTier::charge_of(std::size_t key_bytes, std::size_t value_bytes) {

@@ -31,6 +31,7 @@ struct MemoryEntry {
   std::uint64_t sequence = 0;
   std::uint32_t expires_at = 0;  ///< Unix time, seconds; 0: never
   std::uint32_t flags = 0;       ///< the user's
+  bool stale = false;            ///< likewise
 };
 
 /// Values of entries that have been read, evicted as S3-FIFO does: what is not asked for again

@@ -170,6 +170,7 @@ RawDiskCache::Impl::Impl(std::unique_ptr<Disk> disk, const Options& options,
       tokens_per_byte_(options.wa_cap - 1),
       tokens_max_(superblock_.segments * superblock_.segment_bytes / kTokensShare),
       opened_ns_(monotonic_ns()),
+      clear_at_(static_cast<std::int64_t>(loaded.superblock.clear_at)),
       written_(loaded),
       budget_(options.device_bytes_per_day, monotonic()),
       disk_counters_at_open_(disk_->counters()) {}

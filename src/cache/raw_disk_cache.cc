@@ -42,8 +42,24 @@ Result<void> RawDiskCache::remove_buffered(std::string_view key) {
   return impl_->write({.kind = EntryKind::remove, .key = key, .value = {}, .durable = false});
 }
 
+Result<Updated> RawDiskCache::update(std::string_view key, const Updater& updater) {
+  return impl_->update(key, updater, true);
+}
+Result<Updated> RawDiskCache::update_buffered(std::string_view key, const Updater& updater) {
+  return impl_->update(key, updater, false);
+}
+Result<void> RawDiskCache::touch(std::string_view key, std::chrono::seconds ttl) {
+  return impl_->touch(key, ttl, true);
+}
+Result<void> RawDiskCache::touch_buffered(std::string_view key, std::chrono::seconds ttl) {
+  return impl_->touch(key, ttl, false);
+}
+
 Result<bool> RawDiskCache::contains(std::string_view key) { return impl_->contains(key); }
 Result<void> RawDiskCache::clear() { return impl_->clear(); }
+Result<void> RawDiskCache::clear_at(std::int64_t unix_seconds) {
+  return impl_->clear_at(unix_seconds);
+}
 Result<void> RawDiskCache::for_each_key(const std::function<bool(const KeyInfo&)>& each) {
   return impl_->for_each_key(each);
 }

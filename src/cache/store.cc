@@ -64,8 +64,10 @@ Result<void> RawDiskCache::Impl::check(const WriteCall& call) const {
   return {};
 }
 
-std::uint32_t RawDiskCache::Impl::expiry(std::chrono::seconds ttl) {
-  if (ttl.count() == 0) ttl = options_.default_ttl;
+std::uint32_t RawDiskCache::Impl::expiry(const WriteCall& call) {
+  if (call.kind != EntryKind::value) return 0;
+  if (call.expires_at) return *call.expires_at;
+  const std::chrono::seconds ttl = call.ttl.count() == 0 ? options_.default_ttl : call.ttl;
   if (ttl.count() <= 0) return 0;
   const std::int64_t now = this->now();
   constexpr std::int64_t kLatest = std::numeric_limits<std::uint32_t>::max();
@@ -139,12 +141,15 @@ void RawDiskCache::Impl::prefetch(std::uint64_t key_hash) const {
 /// Up to where a durable call waits. On flush_failed the entry has been stored all the same.
 Result<RawDiskCache::Impl::StoredAs> RawDiskCache::Impl::begin_write(const WriteCall& call,
                                                                      DirectWrite* direct) {
+  if (auto cleared = clear_if_due(); !cleared) return std::unexpected(cleared.error());
+  if (call.when != StoreIf::always) return begin_conditional(call, direct);
   const std::uint64_t key_hash = hash_key(call.key, superblock_.id);
   prefetch(key_hash);  // the value is hashed meanwhile
   Writing writing{.entry = {.kind = call.kind,
                             .sequence = 0,
-                            .expires_at = call.kind == EntryKind::value ? expiry(call.ttl) : 0,
+                            .expires_at = expiry(call),
                             .user_flags = call.flags,
+                            .stale = call.stale,
                             .encoding = {},
                             .key = call.key,
                             .key_hash = key_hash,
@@ -353,7 +358,14 @@ void RawDiskCache::Impl::fail_in_turn(const Turn&, const Error& error) {
   io_->halt();
   counters_.flush_failures.add();
   MutexLock lock(log_mutex_);
+  fail_direct_writes(error);
+}
+
+// What is withdrawn may have been seen by an update, which must look again.
+void RawDiskCache::Impl::fail_direct_writes(const Error& error) {
+  const std::uint64_t before = writer_->withdrawn();
   writer_->fail(error);
+  if (writer_->withdrawn() != before) watch_.all_written();
 }
 
 Result<std::uint64_t> RawDiskCache::Impl::flush_in_turn(const Turn& turn, Wait wait) {
@@ -435,7 +447,7 @@ void RawDiskCache::Impl::note_flush(const Completed& completed) {
 
 bool RawDiskCache::Impl::relocate(const Error& error) {
   MutexLock lock(log_mutex_);
-  writer_->fail(error);  // what has come since must not wait for a batch that is given up
+  fail_direct_writes(error);  // what has come since must not wait for a batch that is given up
   checkpoint_wanted_.store(true, std::memory_order_relaxed);
   const bool relocated = writer_->relocate(replay_from_.load(std::memory_order_relaxed), now());
   segments_missing_.store(relocated ? 0 : writer_->segments_to_relocate(),

@@ -38,6 +38,7 @@ WaitingRoom::Pointer WaitingRoom::make(const EntryFields& entry) {
     item->value.assign(entry.value.begin(), entry.value.end());
     item->expires_at = entry.expires_at;
     item->flags = entry.user_flags;
+    item->stale = entry.stale;
     const auto forget = [bytes = bytes_, charge](Item* gone) {
       delete gone;
       bytes->fetch_sub(charge, std::memory_order_relaxed);
@@ -108,7 +109,7 @@ std::optional<Value> WaitingRoom::find(std::string_view key, std::uint64_t key_h
     item->hits.store(static_cast<std::uint8_t>(hits + 1), std::memory_order_relaxed);
   }
   ++hits_;
-  return Value(item, item->value, item->sequence, item->expires_at, item->flags);
+  return Value(item, item->value, item->sequence, item->expires_at, item->flags, item->stale);
 }
 
 bool WaitingRoom::holds(const Item& item) const {

@@ -33,6 +33,7 @@ class WaitingRoom {
     std::uint64_t sequence = 0;
     std::uint32_t expires_at = 0;
     std::uint32_t flags = 0;
+    bool stale = false;
     std::atomic<std::uint8_t> hits{0};
   };
   using Pointer = std::shared_ptr<Item>;

@@ -43,7 +43,8 @@ std::uint64_t entry_checksum(const EntryHeader& header, const OptionalFields& op
 std::uint8_t flags_of(const EntryFields& entry) {
   return static_cast<std::uint8_t>((entry.expires_at != 0 ? kEntryHasExpiry : 0) |
                                    (entry.user_flags != 0 ? kEntryHasUserFlags : 0) |
-                                   (entry.encoding.codec != Codec::none ? kEntryHasEncoding : 0));
+                                   (entry.encoding.codec != Codec::none ? kEntryHasEncoding : 0) |
+                                   (entry.stale ? kEntryIsStale : 0));
 }
 
 /// Writes a field if it is there. What is left of `out` follows it.
@@ -70,7 +71,7 @@ static_assert(kEntryValueBytesMax <= kRawBytesMask);
 static_assert(kDictionarySlots == 1 << (kCodecShift - kDictionaryShift));
 
 bool well_formed(const EntryHeader& header) {
-  if ((header.flags & ~kEntryHasAll) != 0) return false;
+  if ((header.flags & ~(kEntryHasAll | kEntryIsStale)) != 0) return false;
   if (header.key_bytes == 0 || header.key_bytes > kKeyBytesMax) return false;
   if (header.value_bytes > kEntryValueBytesMax) return false;
   switch (static_cast<EntryKind>(header.kind)) {
@@ -129,6 +130,7 @@ EntryFields fields_of(const EntryView& view) {
           .sequence = view.sequence,
           .expires_at = view.expires_at,
           .user_flags = view.user_flags,
+          .stale = view.stale,
           .encoding = view.encoding,
           .key = view.key,
           .key_hash = view.key_hash,
@@ -186,6 +188,7 @@ std::expected<EntryView, EntryError> decode_entry(std::span<const std::byte> byt
   }
   view.expires_at = optional.expires_at;
   view.user_flags = optional.user_flags;
+  view.stale = (header.flags & kEntryIsStale) != 0;
   view.kind = static_cast<EntryKind>(header.kind);
   view.sequence = header.sequence;
   view.key = as_text(rest.first(header.key_bytes));

@@ -38,6 +38,8 @@ inline constexpr std::uint8_t kEntryHasEncoding = 4;
 inline constexpr std::uint8_t kEntryHasAll =
     kEntryHasExpiry | kEntryHasUserFlags | kEntryHasEncoding;
 inline constexpr std::size_t kEntryFieldBytes = 4;  ///< of each optional field
+/// This bit announces no field: the user has called the value stale.
+inline constexpr std::uint8_t kEntryIsStale = 8;
 /// No entry has a larger value: segments are not larger.
 inline constexpr std::uint32_t kEntryValueBytesMax = std::uint32_t{64} << 20;
 
@@ -64,6 +66,7 @@ struct EntryFields {
   std::uint64_t sequence = 0;
   std::uint32_t expires_at = 0;  ///< Unix time, seconds; 0: never
   std::uint32_t user_flags = 0;  ///< the user's; mean nothing here
+  bool stale = false;            ///< likewise
   Encoding encoding;             ///< of `value`
   std::string_view key;
   std::uint64_t key_hash = 0;  ///< hash_key(key)
@@ -77,6 +80,7 @@ struct EntryView {
   std::uint64_t sequence = 0;
   std::uint32_t expires_at = 0;
   std::uint32_t user_flags = 0;
+  bool stale = false;
   Encoding encoding;
   std::string_view key;
   std::uint64_t key_hash = 0;

@@ -58,7 +58,9 @@ struct Superblock {
   /// The checkpoint of an orderly close after which the cache has been opened since, or 0. What was
   /// written then may have left traces that recovery does not see, so it skips their numbers.
   std::uint64_t opened_checkpoint;
-  std::uint64_t reserved[45];
+  /// Everything is gone from this second on, or 0: see RawDiskCache::clear_at.
+  std::uint64_t clear_at;
+  std::uint64_t reserved[44];
   std::uint64_t checksum;
 
   /// End of the last segment: what is used of the device.

@@ -22,6 +22,18 @@ std::uint64_t between(std::mt19937_64& random, std::uint64_t low, std::uint64_t 
   return low + random() % (high - low + 1);
 }
 
+Result<void> store_by_update(RawDiskCache& cache, const std::string& key, const std::string& value,
+                             bool durable, std::chrono::seconds ttl) {
+  const auto updater = [&](const Value*) -> Change {
+    return {.kind = Change::Kind::store,
+            .value = std::as_bytes(std::span(value)),
+            .options = {.ttl = ttl}};
+  };
+  const auto updated = durable ? cache.update(key, updater) : cache.update_buffered(key, updater);
+  if (!updated) return std::unexpected(updated.error());
+  return {};
+}
+
 }  // namespace
 
 std::string Scene::words() const {
@@ -137,12 +149,13 @@ Result<void> Workload::store(RawDiskCache& cache, std::uint32_t key, bool durabl
   const std::string value = make_value(key, next_version_++, value_size());
   const Stats before = cache.stats();
   tell_({.type = Event::Type::issued, .kind = Kind::store, .key = key});
-  // Every third call by its asynchronous twin, carried out here.
+  // Every fifth call as an update, every third by its asynchronous twin, carried out here.
   const bool twin = next_version_ % 3 == 0;
-  auto result = twin && durable ? cache.async_store(key_name(key), value, {ttl}).get()
-                : twin          ? cache.async_store_buffered(key_name(key), value, {ttl}).get()
-                : durable       ? cache.store(key_name(key), value, {ttl})
-                                : cache.store_buffered(key_name(key), value, {ttl});
+  auto result = next_version_ % 5 == 0 ? store_by_update(cache, key_name(key), value, durable, ttl)
+                : twin && durable      ? cache.async_store(key_name(key), value, {ttl}).get()
+                : twin    ? cache.async_store_buffered(key_name(key), value, {ttl}).get()
+                : durable ? cache.store(key_name(key), value, {ttl})
+                          : cache.store_buffered(key_name(key), value, {ttl});
   return tell_end(cache, before, std::move(result), durable);
 }
 

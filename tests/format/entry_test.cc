@@ -38,6 +38,7 @@ Bytes with_header(Bytes bytes, void (*change)(EntryHeader&)) {
 EntryFields with_optional(EntryFields entry, std::uint8_t present) {
   if ((present & kEntryHasExpiry) != 0) entry.expires_at = 1700000000;
   if ((present & kEntryHasUserFlags) != 0) entry.user_flags = 0xDEADBEEF;
+  entry.stale = (present & kEntryIsStale) != 0;
   if ((present & kEntryHasEncoding) != 0) {
     entry.encoding = {.codec = Codec::zstd_dictionary, .dictionary = 6, .raw_bytes = 12345};
   }
@@ -45,7 +46,7 @@ EntryFields with_optional(EntryFields entry, std::uint8_t present) {
 }
 
 TEST(Entry, OptionalFieldsAreReadBackInEveryCombination) {
-  for (std::uint8_t present = 0; present <= kEntryHasAll; ++present) {
+  for (std::uint8_t present = 0; present <= (kEntryHasAll | kEntryIsStale); ++present) {
     const EntryFields entry = with_optional(fields("key", "value", kPlace), present);
     const Bytes bytes = encoded(entry, kPlace);
     EXPECT_EQ(bytes.size(), entry_bytes(3, 5, present));
@@ -139,7 +140,7 @@ TEST(Entry, ARemoveCarriesAKeyAndNoValue) {
 }
 
 TEST(Entry, EverySingleBitFlipIsDetected) {
-  for (std::uint8_t present = 0; present <= kEntryHasAll; ++present) {
+  for (std::uint8_t present = 0; present <= (kEntryHasAll | kEntryIsStale); ++present) {
     EntryFields entry = with_optional(fields("key", "some value", kPlace), present);
     entry.sequence = 3;
     Bytes bytes = encoded(entry, kPlace);
@@ -182,7 +183,7 @@ TEST(Entry, HostileHeadersAreMalformedAtOnce) {
       [](EntryHeader& h) { h.kind = 0; },
       [](EntryHeader& h) { h.kind = 4; },
       [](EntryHeader& h) { h.kind = 0xFF; },
-      [](EntryHeader& h) { h.flags = 8; },
+      [](EntryHeader& h) { h.flags = 16; },
       [](EntryHeader& h) { h.flags = 0x81; },
       [](EntryHeader& h) { h.kind = static_cast<std::uint8_t>(EntryKind::remove); },  // has a value
   };

@@ -69,6 +69,19 @@ TEST(GoldenBytes, EntryWithAllFields) {
             "6b6579" "76616c7565");  // key, value
 }
 
+TEST(GoldenBytes, StaleEntry) {
+  EntryFields entry = testing::fields("key", "value", kPlace);
+  entry.sequence = 3;
+  entry.user_flags = 0xA1B2C3D4;
+  entry.stale = true;
+  EXPECT_EQ(hex(testing::encoded(entry, kPlace)),
+            "50807733586463d3"  // checksum
+            "0300000000000000"  // sequence
+            "05000000" "0300" "01" "0a"  // value bytes, key bytes, kind, flags
+            "d4c3b2a1"  // user flags
+            "6b6579" "76616c7565");  // key, value
+}
+
 TEST(GoldenBytes, Remove) {
   EntryFields entry = testing::fields("key", "", kPlace);
   entry.kind = EntryKind::remove;
@@ -210,6 +223,14 @@ TEST(GoldenBytes, Superblock) {
                 "39c7a063a02ffac9");
   encode_superblock(bytes, s, 0);
   EXPECT_EQ(hex(std::span(bytes).last(8)), "a0c30fac7ecd9dad");
+
+  s.opened_checkpoint = 0x51;
+  s.clear_at = 1700000060;
+  encode_superblock(bytes, s, 0);
+  EXPECT_EQ(hex(std::span(bytes).subspan(128, 24)),
+            "01f1536500000000"    // highest time
+            "5100000000000000"    // opened checkpoint
+            "3cf1536500000000");  // clear at
 }
 
 // clang-format on
