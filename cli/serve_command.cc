@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 
 #include "cli/commands.h"
@@ -51,6 +52,15 @@ Result<void> become(const std::string& user) {
   return {};
 }
 
+/// Segments that hold the largest item, if that leaves enough of them.
+std::uint64_t segment_bytes_for(std::uint64_t item_bytes, std::uint64_t capacity) {
+  constexpr std::uint64_t kUsualSegments = 256, kSegmentsMin = 32;
+  constexpr std::uint64_t kRoom = std::uint64_t{64} << 10;  // for header, footer and padding
+  const std::uint64_t wanted = std::bit_ceil(item_bytes + kRoom);
+  const bool usual_is_enough = capacity / kUsualSegments >= wanted;
+  return usual_is_enough || capacity / wanted < kSegmentsMin ? 0 : wanted;
+}
+
 Result<RawDiskCache> open_cache(const ServeArguments& arguments) {
   Options options;
   options.engine = arguments.engine;
@@ -64,6 +74,8 @@ Result<RawDiskCache> open_cache(const ServeArguments& arguments) {
   if (!opened && opened.error() == Errc::no_such_file && arguments.create) {
     options.create_if_missing = true;
     options.format.capacity = arguments.capacity;
+    options.format.segment_bytes =
+        segment_bytes_for(arguments.server.item_bytes_max, arguments.capacity);
     opened = RawDiskCache::open(arguments.path, options);
   }
   return opened;

@@ -41,14 +41,17 @@ Executor::Executor(Hub& hub, Session& session, Run& run)
     : hub_(hub), session_(session), run_(run), out_(run.replies), now_(unix_now()) {}
 
 void Executor::execute(std::size_t output_bytes) {
+  output_bytes_ = output_bytes;
   const bool must_authenticate = !hub_.options.auth_file.empty();
   while (!run_.done() && !run_.close && out_.bytes() < output_bytes) {
     const Request& request = run_.requests[run_.next];
     if (must_authenticate && !session_.authenticated) {
       authenticate(request);
       ++run_.next;
-    } else if (request.verb == Verb::get || request.verb == Verb::gets) {
+    } else if (becomes_batch(request)) {
       retrieve();
+    } else if (request.verb == Verb::gat || request.verb == Verb::gats) {
+      get_and_touch(request);
     } else {
       execute_one(request);
       ++run_.next;
@@ -61,15 +64,38 @@ void Executor::execute_one(const Request& request) {
   switch (request.verb) {
     case Verb::set:
       return store(request);
+    case Verb::add:
+    case Verb::replace:
+      return store_if(request);
+    case Verb::append:
+    case Verb::prepend:
+      return extend(request);
+    case Verb::cas:
+      return compare_and_swap(request);
+    case Verb::incr:
+    case Verb::decr:
+      return increase(request);
+    case Verb::touch:
+      return touch(request);
     case Verb::remove:
       return remove(request);
+    case Verb::meta_get:
+      return meta_get_and_change(request);
+    case Verb::meta_set:
+      return meta_set(request);
+    case Verb::meta_delete:
+      return meta_delete(request);
+    case Verb::meta_arithmetic:
+      return meta_arithmetic(request);
+    case Verb::meta_debug:
+      return meta_debug(request);
     case Verb::too_large:
     case Verb::no_memory:
       return drop_old_value(request);
     case Verb::flush_all:
       return flush_all(request);
     case Verb::stats:
-      return send_stats(request.value);
+      return send_stats(request);
     case Verb::version:
       out_.text("VERSION ");
       out_.text(kServerVersion);
@@ -87,10 +113,14 @@ void Executor::execute_one(const Request& request) {
       if (hub_.shut_down) hub_.shut_down();
       return;
     case Verb::bad_data:
+      return fail(request, request.error);
     case Verb::error:
-      return fail(request.error);
-    default:
-      return fail("ERROR");
+      return refuse(request.error);
+    case Verb::get:
+    case Verb::gets:
+    case Verb::gat:
+    case Verb::gats:
+      return;  // not here: see execute()
   }
 }
 
@@ -100,12 +130,12 @@ void Executor::authenticate(const Request& request) {
     run_.close = true;
     return;
   }
-  if (request.verb != Verb::set) return fail("CLIENT_ERROR unauthenticated");
+  if (request.verb != Verb::set) return refuse("CLIENT_ERROR unauthenticated");
   ++run_.counts.auth_cmds;
   if (!hub_.users.knows(request.value)) {
     ++run_.counts.auth_errors;
     run_.close = true;
-    return fail("CLIENT_ERROR authentication failure");
+    return refuse("CLIENT_ERROR authentication failure");
   }
   session_.authenticated = true;
   out_.text("STORED\r\n");
@@ -113,7 +143,10 @@ void Executor::authenticate(const Request& request) {
 
 void Executor::flush_all(const Request& request) {
   ++run_.counts.cmd_flush;
-  if (auto cleared = hub_.cache.clear(); !cleared) return fail(cleared.error());
+  const std::int64_t delay = request.exptime;
+  const std::int64_t at = delay > kRelativeSecondsMax ? delay : now_ + delay;
+  const auto cleared = delay > 0 ? hub_.cache.clear_at(at) : hub_.cache.clear();
+  if (!cleared) return fail(request, cleared.error());
   reply(request, "OK\r\n");
 }
 
@@ -139,56 +172,27 @@ void Executor::acknowledge(const Request& request, std::string_view line) {
   }
 }
 
-void Executor::fail(std::string_view line) {
+void Executor::refuse(std::string_view line) {
   ++run_.counts.errors;
   out_.text(line);
   out_.text("\r\n");
 }
 
-void Executor::fail(const Error& error) {
-  if (error == Errc::key_empty || error == Errc::key_too_long) return fail(kBadFormat);
+void Executor::fail(const Request& request, std::string_view line) {
+  if (!request.quiet || request.is_meta) return refuse(line);
+  ++run_.counts.errors;
+}
+
+void Executor::fail(const Request& request, const Error& error) {
   if (error == Errc::value_too_large) {
     ++run_.counts.store_too_large;
-    return fail(kTooLarge);
+    return fail(request, kTooLarge);
   }
   if (error == Errc::out_of_memory || error == Errc::buffer_full) {
     ++run_.counts.store_no_memory;
-    return fail(kNoMemory);
+    return fail(request, kNoMemory);
   }
-  ++run_.counts.errors;
-  out_.text("SERVER_ERROR ");
-  out_.text(errc_name(error.code()));
-  out_.text("\r\n");
-}
-
-void Executor::stat(std::string_view name, std::uint64_t value) {
-  out_.text("STAT ");
-  out_.text(name);
-  out_.text(" ");
-  out_.number(value);
-  out_.text("\r\n");
-}
-
-void Executor::stat(std::string_view name, std::string_view value) {
-  out_.text("STAT ");
-  out_.text(name);
-  out_.text(" ");
-  out_.text(value);
-  out_.text("\r\n");
-}
-
-void Executor::send_stats(std::string_view) {
-  const ServerStats stats = hub_.stats();
-  stat("pid", static_cast<std::uint64_t>(getpid()));
-  stat("uptime", stats.uptime_s);
-  stat("time", static_cast<std::uint64_t>(now_));
-  stat("version", kServerVersion);
-  stat("curr_connections", stats.connections);
-  stat("cmd_get", stats.cmd_get);
-  stat("cmd_set", stats.cmd_set);
-  stat("get_hits", stats.get_hits);
-  stat("get_misses", stats.get_misses);
-  out_.text("END\r\n");
+  fail(request, "SERVER_ERROR " + std::string(errc_name(error.code())));
 }
 
 }  // namespace rawcache::server

@@ -6,8 +6,10 @@
 #include <memory>
 
 #include "rawcache/raw_disk_cache.h"
+#include "server/access_table.h"
 #include "server/auth.h"
 #include "server/counters.h"
+#include "server/expiry.h"
 #include "server/memory_budget.h"
 #include "server/options.h"
 #include "server/worker_pool.h"
@@ -38,6 +40,7 @@ struct Hub {
   const ServerOptions& options;
   Counters counters;
   MemoryBudget budget;
+  AccessTable accesses{unix_now()};
   Users users;
   const std::chrono::steady_clock::time_point started;
   std::function<void()> shut_down;  ///< what the command `shutdown` does

@@ -65,6 +65,8 @@ std::string_view parse_flag(std::string_view word, Request& request) {
       meta.drop_value = true;
       return {};
     case 'c':
+      meta.cas_wanted = true;
+      return {};
     case 'f':
     case 'h':
     case 'k':
@@ -130,15 +132,15 @@ void parse_meta(char kind, std::string_view words, Request& request, std::int64_
     default:
       return fail(request, "ERROR");
   }
+  request.is_meta = true;
   request.key = take_word(words);
   if (request.key.empty()) return fail(request, kBadFormat);
   if (kind == 's') {
     const std::string_view size = take_word(words);
     std::int32_t bytes = 0;
-    if (size.empty()) return fail(request, kBadFormat);
     if (!parse_number(size, bytes) || bytes < 0 ||
         bytes > std::numeric_limits<std::int32_t>::max() - 2) {
-      return fail(request, kBadData);
+      return fail(request, kBadFormat);
     }
     value_bytes = bytes;  // read also if something else is wrong
   }
@@ -152,10 +154,10 @@ void parse_meta(char kind, std::string_view words, Request& request, std::int64_
     }
   }
   if (kind == 's' && !is_mode(request.meta.mode, "EeAaPpRrSs")) {
-    return fail(request, "CLIENT_ERROR invalid mode for ms");
+    return fail(request, "CLIENT_ERROR invalid mode for ms M token");
   }
   if (kind == 'a' && !is_mode(request.meta.mode, "Ii+Dd-")) {
-    return fail(request, "CLIENT_ERROR invalid mode for ma");
+    return fail(request, "CLIENT_ERROR invalid mode for ma M token");
   }
 }
 

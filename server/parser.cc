@@ -118,7 +118,7 @@ void parse_flush_all(Words words, const ParseLimits& limits, Request& request) {
   std::int32_t delay = 0;
   if (words.count > 2) return fail(request, kBadFormat);
   if (!limits.flush_all_allowed) return fail(request, "CLIENT_ERROR flush_all not allowed");
-  if (words.count == 2 && !parse_number(words[1], delay)) return fail(request, kBadFormat);
+  if (words.count == 2 && !parse_number(words[1], delay)) return fail(request, kBadExptime);
   request.exptime = delay;
 }
 
@@ -148,8 +148,6 @@ void parse_rest(const Words& words, std::string_view line, const ParseLimits& li
     request.verb = Verb::ok;
     Words mine = words;
     take_noreply(mine, request);
-  } else if (command == "lru_crawler" && words.count >= 3 && words[1] == "metadump") {
-    request.verb = Verb::metadump;
   } else {
     fail(request, "ERROR");
   }

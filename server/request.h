@@ -38,7 +38,6 @@ enum class Verb : std::uint8_t {
   meta_arithmetic,
   meta_debug,
   meta_noop,
-  metadump,   ///< lru_crawler metadump
   ok,         ///< answered OK, means nothing here
   too_large,  ///< a value that will not be stored; the key's old one must go
   no_memory,  ///< the same, for want of memory
@@ -54,6 +53,7 @@ struct MetaFlags {
   bool no_update = false;         ///< u: the access leaves no trace
   bool invalidate = false;        ///< I
   bool drop_value = false;        ///< x
+  bool cas_wanted = false;        ///< c
   bool has_ttl = false;           ///< T
   bool has_vivify = false;        ///< N
   bool has_recache = false;       ///< R
@@ -72,6 +72,7 @@ struct MetaFlags {
 struct Request {
   Verb verb = Verb::error;
   bool quiet = false;        ///< noreply, or q: hides the usual answer
+  bool is_meta = false;      ///< errors are told also if it is quiet
   std::string_view key;      ///< the first; base64 if meta.base64
   std::string_view keys;     ///< get, gets, gat, gats: all of them, separated by spaces
   std::string_view value;    ///< also the argument of stats

@@ -1,4 +1,5 @@
-// get, gets: consecutive ones become one lookup_batch, whether they came in one line or in many.
+// get, gets, mg: consecutive ones become one lookup_batch, whether they came in one line or in
+// many.
 #include <algorithm>
 
 #include "server/executor.h"
@@ -6,13 +7,17 @@
 
 namespace rawcache::server {
 
-namespace {
-
-bool is_plain_get(const Request& request) {
-  return request.verb == Verb::get || request.verb == Verb::gets;
+bool becomes_batch(const Request& request) {
+  switch (request.verb) {
+    case Verb::get:
+    case Verb::gets:
+      return true;
+    case Verb::meta_get:
+      return !request.meta.has_ttl && !request.meta.has_vivify;
+    default:
+      return false;
+  }
 }
-
-}  // namespace
 
 std::size_t Executor::keys_wanted() const {
   // Values of the size that this client usually gets should fit its share of the memory.
@@ -23,19 +28,27 @@ std::size_t Executor::keys_wanted() const {
 void Executor::gather() {
   asks_.clear();
   keys_.clear();
+  decoded_.clear();
   const std::size_t wanted = keys_wanted();
-  std::string_view rest = run_.begun ? run_.keys_left : run_.requests[run_.next].keys;
   for (std::size_t i = run_.next; keys_.size() < wanted;) {
-    std::string_view left = rest;
-    const std::string_view key = take_word(rest);
-    if (!key.empty()) {
-      asks_.push_back({.request = i, .key = key, .keys_left = left, .end = false});
-      keys_.push_back(key);
-      continue;
+    const Request& request = run_.requests[i];
+    if (request.verb == Verb::meta_get) {
+      keys_.push_back(key_of(request));
+      asks_.push_back({.request = i, .key = keys_.back(), .keys_left = {}});
+    } else {
+      std::string_view rest = i == run_.next && run_.begun ? run_.keys_left : request.keys;
+      for (std::string_view left = rest; keys_.size() < wanted; left = rest) {
+        const std::string_view key = take_word(rest);
+        if (key.empty()) {
+          asks_.push_back({.request = i, .key = {}, .keys_left = {}, .end = true});
+          break;
+        }
+        asks_.push_back({.request = i, .key = key, .keys_left = left});
+        keys_.push_back(key);
+      }
+      if (!asks_.back().end) return;  // more than are wanted now
     }
-    asks_.push_back({.request = i, .key = {}, .keys_left = {}, .end = true});
-    if (++i == run_.requests.size() || !is_plain_get(run_.requests[i])) break;
-    rest = run_.requests[i].keys;
+    if (++i == run_.requests.size() || !becomes_batch(run_.requests[i])) return;
   }
 }
 
@@ -50,45 +63,48 @@ void Executor::retrieve() {
       run_.begun = false;
       continue;
     }
+    const Request& request = run_.requests[ask.request];
+    const bool is_meta = request.verb == Verb::meta_get;
     const Result<Value>& value = found[answered];
-    if (!value && value.error() == Errc::out_of_memory && answered > 0) {
-      // Once the client has taken the values before it, there is room again.
-      run_.next = ask.request;
-      run_.begun = true;
-      run_.keys_left = ask.keys_left;
-      return;
-    }
-    ++answered;
     run_.next = ask.request;
-    run_.begun = true;
-    run_.keys_left = ask.keys_left.substr(ask.keys_left.find(ask.key) + ask.key.size());
-    answer_key(run_.requests[ask.request], ask.key, value);
+    run_.begun = !is_meta;
+    run_.keys_left = ask.keys_left;
+    // Once the client has taken the values before it, there is room again.
+    if (!value && value.error() == Errc::out_of_memory && answered > 0) return;
+    ++answered;
+    answer(request, ask.key, value);
+    if (is_meta) {
+      ++run_.next;
+    } else {
+      run_.keys_left = ask.keys_left.substr(ask.keys_left.find(ask.key) + ask.key.size());
+    }
   }
 }
 
-void Executor::answer_key(const Request& request, std::string_view key,
-                          const Result<Value>& found) {
+void Executor::answer(const Request& request, std::string_view key, const Result<Value>& found) {
   ++run_.counts.cmd_get;
-  if (!found) {
-    // What cannot be read is a miss for a client of a cache; the cache's own statistics tell them
-    // apart.
-    ++run_.counts.get_misses;
-    return;
-  }
-  ++run_.counts.get_hits;
-  session_.value_bytes_average = (session_.value_bytes_average * 7 + found->size()) / 8;
+  // What cannot be read is a miss for a client of a cache; the cache's own statistics tell them
+  // apart.
+  ++(found ? run_.counts.get_hits : run_.counts.get_misses);
+  if (found) session_.value_bytes_average = (session_.value_bytes_average * 7 + found->size()) / 8;
+  if (request.verb == Verb::meta_get) return meta_get(request, found);
+  if (found) answer_key(request, key, *found, found->sequence());
+}
+
+void Executor::answer_key(const Request& request, std::string_view key, const Value& value,
+                          std::uint64_t sequence) {
   out_.text("VALUE ");
   out_.text(key);
   out_.text(" ");
-  out_.number(found->flags());
+  out_.number(value.flags());
   out_.text(" ");
-  out_.number(found->size());
-  if (request.verb == Verb::gets) {
+  out_.number(value.size());
+  if (request.verb == Verb::gets || request.verb == Verb::gats) {
     out_.text(" ");
-    out_.number(found->sequence());
+    out_.number(sequence);
   }
   out_.text("\r\n");
-  out_.value(*found);
+  out_.value(value);
   out_.text("\r\n");
 }
 

@@ -11,6 +11,8 @@ rawcache_embed(generated/server/live_page.h rawcache::server
     kLiveJs server/page/live.js)
 
 add_library(rawcache_server STATIC
+    server/access_table.cc
+    server/arithmetic.cc
     server/asio_loop.cc
     server/auth.cc
     server/connection.cc
@@ -21,7 +23,9 @@ add_library(rawcache_server STATIC
     server/input_buffer.cc
     server/listener.cc
     server/log.cc
+    server/meta.cc
     server/meta_parser.cc
+    server/meta_reply.cc
     server/observer.cc
     server/on_start.cc
     server/parser.cc
@@ -30,6 +34,7 @@ add_library(rawcache_server STATIC
     server/sd_notify.cc
     server/server.cc
     server/server_fields.cc
+    server/stats_command.cc
     server/storage.cc
     server/tls.cc
     server/worker_pool.cc)
