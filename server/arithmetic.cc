@@ -107,8 +107,8 @@ void Executor::meta_arithmetic(const Request& request) {
                       .value_bytes = number.size(),
                       .now = now_};
   if (!meta.value) return acknowledge(request, with_flags("HD", request, &item));
-  acknowledge(request, with_flags("VA " + std::to_string(number.size()), request, &item) +
-                           number + "\r\n");
+  acknowledge(request,
+              with_flags("VA " + std::to_string(number.size()), request, &item) + number + "\r\n");
 }
 
 }  // namespace rawcache::server

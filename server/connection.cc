@@ -157,8 +157,7 @@ bool Connection::take_incomplete(Request& request, const Parsed& parsed) {
     parsed_ = in_.size();
     return false;
   }
-  request.verb = Verb::no_memory;
-  request.error = kNoMemory;
+  refuse_value(request, Verb::no_memory, kNoMemory);
   run_.requests.push_back(request);
   wanted_ = 0;
   const std::size_t line = in_.bytes().find('\n', parsed_) + 1 - parsed_;

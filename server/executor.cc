@@ -91,7 +91,7 @@ void Executor::execute_one(const Request& request) {
       return meta_debug(request);
     case Verb::too_large:
     case Verb::no_memory:
-      return drop_old_value(request);
+      return refuse_to_store(request);
     case Verb::flush_all:
       return flush_all(request);
     case Verb::stats:

@@ -60,7 +60,7 @@ class Executor {
   void touch(const Request& request);
   void get_and_touch(const Request& request);
   void remove(const Request& request);
-  void drop_old_value(const Request& request);
+  void refuse_to_store(const Request& request);
   /// A change of the entry to another life; `value` keeps what it holds.
   Change touched(const Value& value, std::int64_t exptime) const;
   /// Stores the bytes until `exptime`; one that has passed removes the entry.
@@ -115,7 +115,7 @@ class Executor {
   Session& session_;
   Run& run_;
   Replies& out_;
-  std::int64_t now_;    ///< Unix seconds
+  std::int64_t now_;  ///< Unix seconds
   std::size_t output_bytes_ = 0;
   bool dirty_ = false;  ///< something was changed and is not durable
 

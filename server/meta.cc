@@ -146,8 +146,8 @@ void Executor::meta_set(const Request& request) {
   const auto ttl = ttl_of(meta.ttl, now_);
   if (mode_of(meta) == Mode::set && !meta.has_cas && !meta.cas_wanted && ttl) {
     // Needs not know what was there.
-    const auto stored = hub_.cache.store_buffered(key, request.value,
-                                                  {.ttl = *ttl, .flags = meta.client_flags});
+    const auto stored =
+        hub_.cache.store_buffered(key, request.value, {.ttl = *ttl, .flags = meta.client_flags});
     if (!stored && stored.error() != Errc::flush_failed) return fail(request, stored.error());
     return acknowledge(request, with_flags("HD", request, &item));
   }

@@ -16,7 +16,7 @@ struct MetaItem {
   std::uint32_t expires_at = 0;
   std::uint32_t flags = 0;
   std::size_t value_bytes = 0;
-  bool asked_for = false;      ///< before
+  bool asked_for = false;        ///< before
   std::int64_t last_access = 0;  ///< Unix time, seconds
   std::int64_t now = 0;          ///< likewise
   std::string_view marks = {};   ///< W, X, Z

@@ -245,8 +245,7 @@ Parsed parse_request(std::string_view bytes, const ParseLimits& limits, Request&
     return parsed;
   }
   if (request.key.size() + body_bytes + kItemOverheadBytes > limits.item_bytes_max) {
-    request.verb = Verb::too_large;
-    request.error = kTooLarge;
+    refuse_value(request, Verb::too_large, kTooLarge);
     parsed.skip = body_bytes;
     return parsed;
   }

@@ -39,7 +39,7 @@ enum class Verb : std::uint8_t {
   meta_debug,
   meta_noop,
   ok,         ///< answered OK, means nothing here
-  too_large,  ///< a value that will not be stored; the key's old one must go
+  too_large,  ///< a value that will not be stored
   no_memory,  ///< the same, for want of memory
   bad_data,   ///< a value that does not end where it should
   error,      ///< Request::error says it
@@ -73,6 +73,7 @@ struct Request {
   Verb verb = Verb::error;
   bool quiet = false;        ///< noreply, or q: hides the usual answer
   bool is_meta = false;      ///< errors are told also if it is quiet
+  bool drops_old = false;    ///< too_large, no_memory: the key's old value must go
   std::string_view key;      ///< the first; base64 if meta.base64
   std::string_view keys;     ///< get, gets, gat, gats: all of them, separated by spaces
   std::string_view value;    ///< also the argument of stats
@@ -82,6 +83,13 @@ struct Request {
   std::uint32_t flags = 0;
   MetaFlags meta;
 };
+
+/// Makes a request to store into one that says why its value is not taken.
+inline void refuse_value(Request& request, Verb why, std::string_view error) {
+  request.drops_old = request.verb == Verb::set || request.verb == Verb::meta_set;
+  request.verb = why;
+  request.error = error;
+}
 
 /// Takes the next word off `text`; empty at the end.
 inline std::string_view take_word(std::string_view& text) {

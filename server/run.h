@@ -12,10 +12,13 @@
 
 namespace rawcache::server {
 
+/// Taken for the size of values before the client has read any.
+inline constexpr std::uint64_t kFirstGuessBytes = 16 * 1024;
+
 /// What a connection remembers between commands.
 struct Session {
   bool authenticated = false;
-  std::uint64_t value_bytes_average = 0;  ///< of those read lately
+  std::uint64_t value_bytes_average = kFirstGuessBytes;  ///< of those read lately
 };
 
 struct Run {

@@ -116,7 +116,8 @@ void Executor::send_settings() {
   stat("cas_enabled", "yes");
   stat("item_size_max", options.item_bytes_max);
   stat("num_threads", options.loops);
-  stat("auth_enabled_ascii", options.auth_file.empty() ? "no" : std::string_view(options.auth_file));
+  stat("auth_enabled_ascii",
+       options.auth_file.empty() ? "no" : std::string_view(options.auth_file));
   stat("flush_enabled", yes_or_no(options.flush_all_allowed));
   stat("shutdown_command", yes_or_no(options.shutdown_allowed));
   stat("idle_timeout", static_cast<std::uint64_t>(options.idle_timeout.count()));

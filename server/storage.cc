@@ -88,9 +88,9 @@ void Executor::extend(const Request& request) {
   std::string whole;
   bool fits = false;
   const auto updated = update(request.key, [&](const Value* now) -> Change {
-    fits = now != nullptr && request.key.size() + now->size() + request.value.size() + 2 +
-                                     kItemOverheadBytes <=
-                                 hub_.options.item_bytes_max;
+    fits = now != nullptr &&
+           request.key.size() + now->size() + request.value.size() + 2 + kItemOverheadBytes <=
+               hub_.options.item_bytes_max;
     if (!fits) return {};
     whole.clear();
     whole.reserve(now->size() + request.value.size());
@@ -163,10 +163,12 @@ void Executor::remove(const Request& request) {
 }
 
 // A client that could not store a new value must not go on reading the old one.
-void Executor::drop_old_value(const Request& request) {
+void Executor::refuse_to_store(const Request& request) {
   ++(request.verb == Verb::too_large ? run_.counts.store_too_large : run_.counts.store_no_memory);
-  (void)hub_.cache.remove_buffered(key_of(request));
-  dirty_ = true;
+  if (request.drops_old) {
+    (void)hub_.cache.remove_buffered(key_of(request));
+    dirty_ = true;
+  }
   fail(request, request.error);
 }
 

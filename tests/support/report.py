@@ -46,6 +46,11 @@ class Report(unittest.TestResult):
     def addSkip(self, test, reason):
         self.add("skipped", test, reason)
 
+    def addSubTest(self, test, subtest, err):
+        super().addSubTest(test, subtest, err)
+        if err is not None:
+            self.add("FAILED", test, f"{subtest}\n{self._exc_info_to_string(err, test)}")
+
     def write(self):
         kind, _, folder = os.environ.get("GTEST_OUTPUT", "").partition(":")
         if kind == "xml" and folder.endswith("/"):
