@@ -147,6 +147,19 @@ StatsGroup kept(const Stats& s) {
         "Bytes appended per byte of entries stored", s.logical_write_amplification()}}};
 }
 
+StatsGroup compression(const Stats& s) {
+  return {
+      "Compression",
+      false,
+      {{"compressed", counter, count, "Values stored compressed", s.compressed},
+       {"compressed_bytes_before", counter, bytes, "Their bytes as they were given",
+        s.compressed_bytes_before},
+       {"compressed_bytes_after", counter, bytes, "Their bytes as they are written",
+        s.compressed_bytes_after},
+       {"compression_not_worth", counter, count,
+        "Values that compression would not have made smaller enough", s.compression_not_worth}}};
+}
+
 StatsGroup memory(const Stats& s) {
   return {
       "Memory tier",
@@ -212,7 +225,7 @@ StatsGroup latencies(const Stats& s) {
 std::vector<StatsGroup> stats_groups(const Stats& stats) {
   return {content(stats),     write_buffer(stats), recovery(stats), calls(stats),
           departures(stats),  kept(stats),         memory(stats),   admission(stats),
-          byte_counts(stats), latencies(stats)};
+          compression(stats), byte_counts(stats),  latencies(stats)};
 }
 
 void write_latency(JsonWriter& json, const LatencyStats& latency) {

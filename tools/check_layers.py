@@ -34,6 +34,9 @@ UNRESTRICTED = ("bench", "fuzz", "tests")
 FOREIGN = {
     "liburing.h": {"src/disk"},
     "xxhash.h": {"src/base"},
+    "lz4": {"src/format"},
+    "zstd.h": {"src/format", "cli"},
+    "zdict.h": {"src/format"},
     "CLI/": {"cli"},
     "openssl/": {"server"},
     "asio": {"server", "examples", "include/rawcache/asio.h"},

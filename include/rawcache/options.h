@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <type_traits>
 
@@ -81,6 +82,26 @@ enum class Completion : std::uint8_t {
   poll,    ///< in RawDiskCache::poll, for loops of the caller's own
 };
 
+/// How values are written.
+enum class Compression : std::uint8_t {
+  none,  ///< as they are
+  lz4,   ///< fast, above all when read
+  zstd,  ///< smaller
+};
+
+/// Which values are compressed when they are stored, and how. Lookups hand out what was stored,
+/// whatever the options are then.
+struct CompressionOptions {
+  Compression codec = Compression::none;
+  /// lz4: 1 (fast) to 12; zstd: -7 (fast) to 19. 0: the codec's default, which is 1.
+  int level = 0;
+  /// Smaller values are left as they are, bytes.
+  std::uint32_t min_bytes = 128;
+  /// A value is written as it is if compression would save neither this share of it nor a block;
+  /// from 0 to 0.9. A value whose bytes look random is not even tried.
+  double min_saving = 0.125;
+};
+
 /// What a cache does with its memory, time and threads; may differ at every open.
 struct Options {
   /// Used only if the cache is made by this open; else 0 or the same as when it was formatted.
@@ -142,6 +163,11 @@ struct Options {
   /// from open on: a full set of write buffers may go beyond it and is then saved again.
   std::uint64_t device_bytes_per_day = 0;
 
+  /// Of values that are stored without StoreOptions::compression. Costs the time of the call that
+  /// stores, and memory for as many codecs as threads store or look up at once, up to some 2 MiB
+  /// each at the default levels.
+  CompressionOptions compression;
+
   /// Life of entries stored without a TTL of their own; zero: they do not expire.
   std::chrono::seconds default_ttl{0};
 
@@ -184,6 +210,10 @@ struct StoreOptions {
   StoreIf when = StoreIf::always;
   /// StoreIf::unchanged: Value::sequence() of what was read.
   std::uint64_t sequence = 0;
+  /// In place of Options::compression's codec, at its level if it is the same, else at the default
+  /// one. Then the value's size and looks do not matter, only what is saved. Errors of the call:
+  /// not_supported if the library was built without the codec.
+  std::optional<Compression> compression{};
 };
 static_assert(std::is_trivially_destructible_v<StoreOptions>);
 

@@ -46,7 +46,7 @@ enum class Errc : std::uint8_t {
   no_space,        ///< The file system is full.
   out_of_memory,   ///< An allocation failed or the memory given in Options is used up.
   too_many_files,  ///< The limit of open file descriptors is reached.
-  not_supported,   ///< The kernel or the device refuses what was explicitly asked for.
+  not_supported,   ///< The kernel, the device or this build lacks what was explicitly asked for.
 
   // Input and output.
   io_error,      ///< The device failed a read or a write.

@@ -108,6 +108,12 @@ struct Stats {
   std::uint64_t not_admitted = 0;      ///< stores that were told so
   double write_budget_left = 1;        ///< share of what may be saved up; 1 without a budget
 
+  // Compression, since open.
+  std::uint64_t compressed = 0;               ///< values stored compressed
+  std::uint64_t compressed_bytes_before = 0;  ///< of those, as they were given
+  std::uint64_t compressed_bytes_after = 0;   ///< of those, as they are written
+  std::uint64_t compression_not_worth = 0;    ///< values that it would not have made smaller enough
+
   // What eviction kept.
   std::uint64_t copied = 0;                ///< entries copied on
   std::uint64_t copied_bytes = 0;          ///< of the log

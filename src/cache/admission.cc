@@ -149,7 +149,7 @@ Result<LogWriter::Obstacle> RawDiskCache::Impl::try_settle(const WaitingRoom::It
                     .expires_at = item.expires_at,
                     .user_flags = item.flags,
                     .stale = item.stale,
-                    .encoding = {},
+                    .encoding = item.encoding,
                     .key = item.key,
                     .key_hash = item.key_hash,
                     .value = item.value,
@@ -195,15 +195,28 @@ Result<void> RawDiskCache::Impl::settle_all() {
   return {};
 }
 
-std::optional<Value> RawDiskCache::Impl::find_waiting(std::string_view key,
-                                                      std::uint64_t key_hash) {
-  auto value = waiting_->find(key, key_hash);
-  if (!value || value->expires_at() == 0 || value->expires_at() > now()) return value;
-  counters_.expired.add();
-  MutexLock lock(log_mutex_);
-  // Not if it has been stored anew.
-  waiting_->erase_if(key_hash, value->sequence());
-  return std::nullopt;
+std::optional<Result<Value>> RawDiskCache::Impl::find_waiting(std::string_view key,
+                                                              std::uint64_t key_hash) {
+  const WaitingRoom::Pointer item = waiting_->find(key, key_hash);
+  if (!item) return std::nullopt;
+  if (item->expires_at != 0 && item->expires_at <= now()) {
+    counters_.expired.add();
+    MutexLock lock(log_mutex_);
+    // Not if it has been stored anew.
+    waiting_->erase_if(key_hash, item->sequence);
+    return std::nullopt;
+  }
+  if (item->encoding.codec == Codec::none) {
+    return Value(item, item->value, item->sequence, item->expires_at, item->flags, item->stale);
+  }
+  IoLease raw = lease_of(item->encoding.raw_bytes);
+  if (!raw) return std::unexpected(Error(Errc::out_of_memory, "read_buffer_bytes"));
+  const std::span<std::byte> value = raw.bytes.first(item->encoding.raw_bytes);
+  if (!compressor_.decompress(item->encoding.codec, item->value, value)) {
+    return std::unexpected(Error(Errc::out_of_memory, "decompression"));
+  }
+  return Value(std::move(raw.owner), value, item->sequence, item->expires_at, item->flags,
+               item->stale);
 }
 
 bool RawDiskCache::Impl::visit_waiting(const Each& each, std::int64_t now,
@@ -212,7 +225,7 @@ bool RawDiskCache::Impl::visit_waiting(const Each& each, std::int64_t now,
     if (!waiting_->holds(*item) || (item->expires_at != 0 && item->expires_at <= now)) continue;
     told.insert(item->sequence);
     const KeyInfo info{.key = item->key,
-                       .value_bytes = item->value.size(),
+                       .value_bytes = raw_bytes(item->encoding, item->value),
                        .sequence = item->sequence,
                        .expires_at = item->expires_at,
                        .flags = item->flags};

@@ -29,6 +29,7 @@
 #include "base/mutex.h"
 #include "batch/batch_io_manager.h"
 #include "batch/batch_sizer.h"
+#include "cache/compressor.h"
 #include "cache/counters.h"
 #include "cache/departed.h"
 #include "cache/eviction_policy.h"
@@ -67,6 +68,7 @@ class RawDiskCache::Impl {
     std::chrono::seconds ttl{0};
     std::uint32_t flags = 0;
     bool stale = false;
+    std::optional<Compression> compression{};
     bool durable = false;
     StoreIf when = StoreIf::always;
     std::uint64_t expected_sequence = 0;
@@ -96,6 +98,7 @@ class RawDiskCache::Impl {
             .ttl = options.ttl,
             .flags = options.flags,
             .stale = options.stale,
+            .compression = options.compression,
             .durable = durable,
             .when = options.when,
             .expected_sequence = options.sequence,
@@ -240,7 +243,7 @@ class RawDiskCache::Impl {
   Result<void> settle(const WaitingRoom::Pointer& item);
   Result<LogWriter::Obstacle> try_settle(const WaitingRoom::Item& item);
   Result<void> settle_all();
-  std::optional<Value> find_waiting(std::string_view key, std::uint64_t key_hash);
+  std::optional<Result<Value>> find_waiting(std::string_view key, std::uint64_t key_hash);
 
   // lookup.cc
   /// Where an entry was found, and what its bytes must prove.
@@ -259,6 +262,10 @@ class RawDiskCache::Impl {
   std::optional<Result<Value>> verify(std::string_view key, const Located& located,
                                       ReadAnswer read);
   Result<Value> make_value(const EntryView& entry, ReadAnswer read);
+  /// The value of an entry that is written compressed.
+  Result<Value> decompressed(const EntryView& entry, const Located& located);
+  Result<Value> unreadable(const Located& located);
+  IoLease lease_of(std::size_t bytes);
   /// `hits`: those that the index is known to have counted already.
   void note_hit(std::uint64_t key_hash, Location location, unsigned hits);
 
@@ -266,7 +273,8 @@ class RawDiskCache::Impl {
   EntryPlace place_of(Location location) const;
   /// The key's value, if the memory tier holds it.
   std::optional<Value> find_in_memory(std::string_view key, std::uint64_t key_hash);
-  std::optional<Value> keep_in_memory(const EntryView& entry, const Located& located);
+  std::optional<Value> keep_in_memory(const EntryView& entry, std::span<const std::byte> value,
+                                      const Located& located);
   void tell_memory(const WriteCall& call, const Writing& writing);
   /// `timer`, if there is one, is started before the device is read.
   Result<Value> find_value(std::string_view key, LatencyTimer* timer);
@@ -361,6 +369,7 @@ class RawDiskCache::Impl {
   std::unique_ptr<std::atomic<std::uint64_t>[]> last_hits_;  ///< by segment, bytes appended by then
   const double tokens_per_byte_;
   const std::uint64_t tokens_max_;
+  Compressor compressor_;
   Counters counters_;
   RecoveryCounts recovery_counts_;
   std::uint64_t recovery_ns_ = 0;

@@ -80,6 +80,11 @@ void RawDiskCache::Impl::add_content(Stats& s) const {
 
 void RawDiskCache::Impl::add_calls(Stats& s) const {
   const Counters& c = counters_;
+  const Compressor::Counts& compression = compressor_.counts();
+  s.compressed = compression.values.get();
+  s.compressed_bytes_before = compression.bytes_before.get();
+  s.compressed_bytes_after = compression.bytes_after.get();
+  s.compression_not_worth = compression.not_worth.get();
   s.flushes = c.flushes.get();
   s.flushed_writes = c.flushed_writes.get();
   s.flush_failures = c.flush_failures.get();

@@ -53,10 +53,7 @@ std::optional<Result<Value>> RawDiskCache::Impl::verify(std::string_view key,
                        log_->generation(log_->segment_of(current->offset)) != located.generation;
     if (moved) return std::nullopt;
     if (!entry || entry->kind != EntryKind::value) {
-      // It is where it should be and cannot be read. Never an older value: a miss, from now on.
-      counters_.corruptions.add();
-      index_->erase_if_at(located.key_hash, located.location.offset);
-      return std::unexpected(Errc::not_found);
+      return unreadable(located);
     }
     counters_.collisions.add();
     return std::unexpected(Errc::not_found);
@@ -66,11 +63,47 @@ std::optional<Result<Value>> RawDiskCache::Impl::verify(std::string_view key,
     index_->erase_if_at(located.key_hash, located.location.offset);
     return std::unexpected(Errc::not_found);
   }
+  if (entry->encoding.codec != Codec::none) return decompressed(*entry, located);
   note_hit(located.key_hash, located.location, located.hits);
   if (memory_) {
-    if (auto kept = keep_in_memory(*entry, located)) return std::move(*kept);
+    if (auto kept = keep_in_memory(*entry, entry->value, located)) return std::move(*kept);
   }
   return make_value(*entry, std::move(read));
+}
+
+/// It is where it should be and cannot be read. Never an older value: a miss, from now on.
+Result<Value> RawDiskCache::Impl::unreadable(const Located& located) {
+  counters_.corruptions.add();
+  index_->erase_if_at(located.key_hash, located.location.offset);
+  return std::unexpected(Errc::not_found);
+}
+
+Result<Value> RawDiskCache::Impl::decompressed(const EntryView& entry, const Located& located) {
+  if (!has_codec(entry.encoding.codec)) {
+    return std::unexpected(Error(Errc::not_supported,
+                                 "the value was compressed by a codec that "
+                                 "this build does not have"));
+  }
+  // The size has been verified with the entry, so it is what somebody wrote. Still nothing is
+  // taken for it that no value of this cache can need.
+  const std::size_t size = entry.encoding.raw_bytes;
+  if (size == 0 || size > value_bytes_max(entry.key.size())) return unreadable(located);
+  IoLease raw = lease_of(size);
+  if (!raw) return std::unexpected(Error(Errc::out_of_memory, "read_buffer_bytes"));
+  const std::span<std::byte> value = raw.bytes.first(size);
+  if (!compressor_.decompress(entry.encoding.codec, entry.value, value)) return unreadable(located);
+  note_hit(located.key_hash, located.location, located.hits);
+  if (memory_) {
+    if (auto kept = keep_in_memory(entry, value, located)) return std::move(*kept);
+  }
+  return Value(std::move(raw.owner), value, entry.sequence, entry.expires_at, entry.user_flags,
+               entry.stale);
+}
+
+/// Memory for a value that is handed out; false: there is none.
+IoLease RawDiskCache::Impl::lease_of(std::size_t bytes) {
+  IoLease lease = arena_->heap_lease(bytes, false);
+  return lease ? std::move(lease) : arena_->lease(bytes);
 }
 
 void RawDiskCache::Impl::note_hit(std::uint64_t key_hash, Location location, unsigned hits) {
@@ -298,7 +331,7 @@ Result<bool> RawDiskCache::Impl::visit_slots(std::uint32_t page,
       if (entry->expires_at != 0 && entry->expires_at <= now) continue;
       if (told.contains(entry->sequence)) continue;
       const KeyInfo info{.key = entry->key,
-                         .value_bytes = entry->value.size(),
+                         .value_bytes = raw_bytes(entry->encoding, entry->value),
                          .sequence = entry->sequence,
                          .expires_at = entry->expires_at,
                          .flags = entry->user_flags};

@@ -20,10 +20,11 @@ std::optional<Value> RawDiskCache::Impl::find_in_memory(std::string_view key,
 }
 
 std::optional<Value> RawDiskCache::Impl::keep_in_memory(const EntryView& entry,
+                                                        std::span<const std::byte> value,
                                                         const Located& located) {
   return memory_->fill({.key = entry.key,
                         .key_hash = entry.key_hash,
-                        .value = entry.value,
+                        .value = value,
                         .sequence = entry.sequence,
                         .expires_at = entry.expires_at,
                         .flags = entry.user_flags,

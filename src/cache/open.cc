@@ -23,10 +23,22 @@ constexpr std::uint64_t kAdmissionMemoryBytesMin = 4096;
 constexpr double kWaCapMax = 4;
 /// Evicted entries are remembered until this share of the capacity has been evicted since.
 constexpr std::uint64_t kGhostPercent = 90;
+constexpr double kMinSavingMax = 0.9;
 constexpr std::uint64_t kBufferBytesMin = 4096;
 constexpr std::uint64_t kBufferBytesMax = std::uint64_t{1} << 30;
 constexpr std::uint64_t kReadBufferBytesMin = std::uint64_t{64} << 10;
 constexpr std::uint64_t kReadBufferBytesMax = std::uint64_t{1} << 40;
+
+Result<void> validate(const CompressionOptions& options) {
+  if (auto checked = check_compression(options.codec); !checked) return checked;
+  if (!is_level_of(codec_of(options.codec), options.level)) {
+    return std::unexpected(invalid_option("compression.level is none of this codec"));
+  }
+  if (!(options.min_saving >= 0 && options.min_saving <= kMinSavingMax)) {
+    return std::unexpected(invalid_option("compression.min_saving must be from 0 to 0.9"));
+  }
+  return {};
+}
 
 Result<void> validate(const Options& options) {
   if (options.max_operations == 0) return std::unexpected(invalid_option("max_operations is 0"));
@@ -61,7 +73,7 @@ Result<void> validate(const Options& options) {
   }
   if (options.default_ttl.count() < 0)
     return std::unexpected(invalid_option("default_ttl is negative"));
-  return {};
+  return validate(options.compression);
 }
 
 /// Whether this capacity is what the cache was formatted with.
@@ -169,6 +181,7 @@ RawDiskCache::Impl::Impl(std::unique_ptr<Disk> disk, const Options& options,
       last_hits_(std::make_unique<std::atomic<std::uint64_t>[]>(superblock_.segments)),
       tokens_per_byte_(options.wa_cap - 1),
       tokens_max_(superblock_.segments * superblock_.segment_bytes / kTokensShare),
+      compressor_(options.compression, superblock_.block_bytes),
       opened_ns_(monotonic_ns()),
       clear_at_(static_cast<std::int64_t>(loaded.superblock.clear_at)),
       written_(loaded),

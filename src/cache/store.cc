@@ -61,6 +61,7 @@ Result<void> RawDiskCache::Impl::check(const WriteCall& call) const {
         Error(Errc::value_too_large, std::to_string(call.value.size()) + " bytes; at most " +
                                          std::to_string(limit) + " beside this key"));
   }
+  if (call.compression) return check_compression(*call.compression);
   return {};
 }
 
@@ -145,16 +146,19 @@ Result<RawDiskCache::Impl::StoredAs> RawDiskCache::Impl::begin_write(const Write
   if (call.when != StoreIf::always) return begin_conditional(call, direct);
   const std::uint64_t key_hash = hash_key(call.key, superblock_.id);
   prefetch(key_hash);  // the value is hashed meanwhile
+  const Compressor::Stored stored = compressor_.is_off(call.compression)
+                                        ? Compressor::Stored(call.value)
+                                        : compressor_.compress(call.value, call.compression);
   Writing writing{.entry = {.kind = call.kind,
                             .sequence = 0,
                             .expires_at = expiry(call),
                             .user_flags = call.flags,
                             .stale = call.stale,
-                            .encoding = {},
+                            .encoding = stored.encoding,
                             .key = call.key,
                             .key_hash = key_hash,
-                            .value = call.value,
-                            .value_hash = hash_value(call.value)},
+                            .value = stored.bytes,
+                            .value_hash = hash_value(stored.bytes)},
                   .direct = direct,
                   .unless_written = call.unless_written,
                   .waiting = nullptr,
@@ -261,7 +265,7 @@ void RawDiskCache::Impl::count_call(const Writing& writing) {
   (writing.direct != nullptr ? counters_.stores : counters_.buffered_stores).add_alone();
   if (entry.kind == EntryKind::remove) counters_.removes.add_alone();
   if (writing.verdict == Verdict::refuse) return;
-  counters_.user_bytes_stored.add_alone(entry.key.size() + entry.value.size());
+  counters_.user_bytes_stored.add_alone(entry.key.size() + raw_bytes(entry.encoding, entry.value));
 }
 
 void RawDiskCache::Impl::note_appended(Location location) {

@@ -36,6 +36,7 @@ WaitingRoom::Pointer WaitingRoom::make(const EntryFields& entry) {
     item->key = entry.key;
     item->key_hash = entry.key_hash;
     item->value.assign(entry.value.begin(), entry.value.end());
+    item->encoding = entry.encoding;
     item->expires_at = entry.expires_at;
     item->flags = entry.user_flags;
     item->stale = entry.stale;
@@ -99,17 +100,17 @@ void WaitingRoom::clear() {
   queue_.clear();
 }
 
-std::optional<Value> WaitingRoom::find(std::string_view key, std::uint64_t key_hash) {
+WaitingRoom::Pointer WaitingRoom::find(std::string_view key, std::uint64_t key_hash) {
   MutexLock lock(mutex_);
   const auto place = places_.find(key_hash);
-  if (place == places_.end() || (*place->second)->key != key) return std::nullopt;
+  if (place == places_.end() || (*place->second)->key != key) return nullptr;
   const Pointer& item = *place->second;
   const std::uint8_t hits = item->hits.load(std::memory_order_relaxed);
   if (hits < kHitsMax) {
     item->hits.store(static_cast<std::uint8_t>(hits + 1), std::memory_order_relaxed);
   }
   ++hits_;
-  return Value(item, item->value, item->sequence, item->expires_at, item->flags, item->stale);
+  return item;
 }
 
 bool WaitingRoom::holds(const Item& item) const {

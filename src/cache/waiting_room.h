@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <list>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -14,7 +13,6 @@
 
 #include "base/mutex.h"
 #include "format/entry.h"
-#include "rawcache/value.h"
 
 namespace rawcache {
 
@@ -29,7 +27,8 @@ class WaitingRoom {
   struct Item {
     std::string key;
     std::uint64_t key_hash = 0;
-    std::vector<std::byte> value;
+    std::vector<std::byte> value;  ///< as it would be written: perhaps compressed
+    Encoding encoding;
     std::uint64_t sequence = 0;
     std::uint32_t expires_at = 0;
     std::uint32_t flags = 0;
@@ -52,8 +51,8 @@ class WaitingRoom {
   void erase_if(std::uint64_t key_hash, std::uint64_t sequence);
   void clear();
 
-  /// The key's value; counted as a hit. It may have expired.
-  std::optional<Value> find(std::string_view key, std::uint64_t key_hash);
+  /// The key's value, counted as a hit; null if none waits. It may have expired.
+  Pointer find(std::string_view key, std::uint64_t key_hash);
   bool holds(const Item& item) const;
   /// Null if nothing waits.
   Pointer oldest() const;

@@ -55,6 +55,11 @@ struct Encoding {
 };
 inline constexpr std::uint8_t kDictionarySlots = 8;
 
+/// Size of what the user stored, of which `value` was made.
+inline std::size_t raw_bytes(const Encoding& encoding, std::span<const std::byte> value) {
+  return encoding.codec == Codec::none ? value.size() : encoding.raw_bytes;
+}
+
 /// The encoding as the entry's word; 0 if there is no codec.
 std::uint32_t encoding_word(const Encoding& encoding);
 /// Nothing if no encoder wrote the word: unknown bits, no codec, an impossible size.

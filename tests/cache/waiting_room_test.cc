@@ -31,7 +31,7 @@ TEST(WaitingRoom, WhatCameFirstLeavesFirstAndANewValueOfAKeyWaitsAnew) {
   ASSERT_TRUE(room.insert(make(room, "a", 1, 3)));
   EXPECT_EQ(room.oldest()->key, "b");
   EXPECT_EQ(room.counts().entries, 2u);
-  EXPECT_EQ(room.find("a", 1)->sequence(), 3u);
+  EXPECT_EQ(room.find("a", 1)->sequence, 3u);
   room.erase(2);
   EXPECT_EQ(room.oldest()->key, "a");
   room.erase_if(1, 1);

@@ -10,6 +10,7 @@
 #include "format/segment.h"
 #include "format/size_class.h"
 #include "format/superblock.h"
+#include "format/value_codec.h"
 
 namespace rawcache {
 namespace {
@@ -80,6 +81,33 @@ TEST(GoldenBytes, StaleEntry) {
             "05000000" "0300" "01" "0a"  // value bytes, key bytes, kind, flags
             "d4c3b2a1"  // user flags
             "6b6579" "76616c7565");  // key, value
+}
+
+// What the codecs make may change with their versions; what they have made must stay readable.
+TEST(GoldenBytes, CompressedValues) {
+  std::string value;
+  for (int i = 0; i < 8; ++i) value += "value " + std::to_string(i) + "; ";
+  const auto decompressed = [&](Codec codec, std::string_view digits) {
+    Bytes packed;
+    for (std::size_t i = 0; i < digits.size(); i += 2) {
+      packed.push_back(std::byte(std::stoi(std::string(digits.substr(i, 2)), nullptr, 16)));
+    }
+    Bytes out(value.size());
+    const bool whole = ValueCodec().decompress(codec, packed, out);
+    return whole ? std::string(testing::as_text(out)) : "not readable";
+  };
+  if (has_codec(Codec::lz4)) {
+    EXPECT_EQ(decompressed(Codec::lz4,
+                           "9276616c756520303b20" "09001431090014320900143309001434090014350900"
+                           "c0363b2076616c756520373b20"),
+              value);
+  }
+  if (has_codec(Codec::zstd)) {
+    EXPECT_EQ(decompressed(Codec::zstd,
+                           "28b52ffd" "20481d01009076616c756520303b20313233343536373b20"
+                           "07008008200708034400394018872207"),
+              value);
+  }
 }
 
 TEST(GoldenBytes, Remove) {

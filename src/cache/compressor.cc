@@ -1,0 +1,105 @@
+#include "cache/compressor.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <utility>
+
+namespace rawcache {
+namespace {
+
+/// Working memory that is kept for the next calls, and how large the buffer of each may be.
+constexpr std::size_t kIdleToolsMax = 8;
+constexpr std::size_t kIdleScratchMax = std::size_t{1} << 20;
+
+}  // namespace
+
+Codec codec_of(Compression compression) {
+  switch (compression) {
+    case Compression::none:
+      return Codec::none;
+    case Compression::lz4:
+      return Codec::lz4;
+    case Compression::zstd:
+      return Codec::zstd;
+  }
+  return Codec::none;
+}
+
+Result<void> check_compression(Compression compression) {
+  if (has_codec(codec_of(compression))) return {};
+  const std::string name = compression == Compression::lz4 ? "lz4" : "zstd";
+  return std::unexpected(Error(Errc::not_supported, "this build has no " + name));
+}
+
+// --- Working memory ---
+
+Compressor::Borrowed::Borrowed(Compressor& from) : from_(&from) {
+  {
+    MutexLock lock(from.mutex_);
+    if (!from.idle_.empty()) {
+      tools_ = std::move(from.idle_.back());
+      from.idle_.pop_back();
+    }
+  }
+  if (!tools_) tools_ = std::make_unique<Tools>();
+}
+
+Compressor::Borrowed::Borrowed(Borrowed&& other) noexcept
+    : from_(other.from_), tools_(std::move(other.tools_)) {}
+
+void Compressor::Borrowed::give_back() {
+  if (tools_->scratch.capacity() > kIdleScratchMax) tools_->scratch = {};
+  MutexLock lock(from_->mutex_);
+  if (from_->idle_.size() < kIdleToolsMax) from_->idle_.push_back(std::move(tools_));
+}
+
+// --- Values ---
+
+Compressor::Compressor(const CompressionOptions& options, std::uint32_t block_bytes)
+    : options_(options), block_bytes_(block_bytes) {}
+
+Compressor::~Compressor() = default;
+
+Compressor::Stored Compressor::compress(std::span<const std::byte> value,
+                                        std::optional<Compression> wanted) {
+  const Compression compression = wanted.value_or(options_.codec);
+  if (compression == Compression::none || value.empty()) return Stored(value);
+  // What was asked for by name is tried whatever it looks like.
+  if (!wanted && value.size() < options_.min_bytes) return Stored(value);
+  if (!wanted && looks_random(value)) {
+    counts_.not_worth.add();
+    return Stored(value);
+  }
+  const auto share =
+      static_cast<std::size_t>(std::ceil(static_cast<double>(value.size()) * options_.min_saving));
+  const std::size_t saving = std::min<std::size_t>(share, block_bytes_) + kEntryFieldBytes;
+  if (saving >= value.size()) return Stored(value);
+
+  const Codec codec = codec_of(compression);
+  const int level = compression == options_.codec ? options_.level : 0;
+  Borrowed tools(*this);
+  std::vector<std::byte>& scratch = tools->scratch;
+  if (scratch.size() < value.size()) scratch.resize(value.size());
+  const auto size =
+      tools->codec.compress(codec, level, value, std::span(scratch).first(value.size() - saving));
+  if (!size) {
+    counts_.not_worth.add();
+    return Stored(value);
+  }
+  counts_.values.add();
+  counts_.bytes_before.add(value.size());
+  counts_.bytes_after.add(*size + kEntryFieldBytes);
+  const std::span<const std::byte> packed = std::span(scratch).first(*size);
+  return {packed,
+          {.codec = codec, .dictionary = 0, .raw_bytes = static_cast<std::uint32_t>(value.size())},
+          std::move(tools)};
+}
+
+bool Compressor::decompress(Codec codec, std::span<const std::byte> packed,
+                            std::span<std::byte> out) {
+  const Borrowed tools(*this);
+  return tools->codec.decompress(codec, packed, out);
+}
+
+}  // namespace rawcache
