@@ -308,9 +308,9 @@ class RawDiskCache::Impl {
   };
   Result<Victim> read_victim(std::uint32_t segment);
   void keep_segment(const EvictionStep& step);
-  Result<std::uint64_t> copy_hot(const Victim& victim);
+  Result<void> copy_hot(const Victim& victim);
   std::vector<Survivor> choose_hot(const Victim& victim);
-  Result<bool> copy_entry(const EntryView& entry, const Survivor& survivor, Stream label);
+  Result<bool> copy_entry(const EntryView& entry, const Survivor& survivor, const Victim& victim);
   void drop(const Victim& victim, Counter& cause);
 
   // maintenance.cc

@@ -55,15 +55,12 @@ Result<bool> RawDiskCache::Impl::reclaim_one() {
     }
     auto victim = read_victim(step->segment);
     if (!victim) return std::unexpected(victim.error());
-    std::uint64_t copies_through = 0;
     if (policy_->keeps_hot() && victim->records) {
-      auto copied = copy_hot(*victim);
-      if (!copied) return std::unexpected(copied.error());
-      copies_through = *copied;
+      if (auto copied = copy_hot(*victim); !copied) return std::unexpected(copied.error());
     }
     drop(*victim, counters_.evicted);
     MutexLock lock(log_mutex_);
-    log_->release(step->segment, copies_through);
+    log_->release(step->segment);
     return true;
   }
 }
@@ -158,8 +155,7 @@ std::vector<RawDiskCache::Impl::Survivor> RawDiskCache::Impl::choose_hot(const V
   return hot;
 }
 
-// Returns the last batch that holds copies, 0 if there are none.
-Result<std::uint64_t> RawDiskCache::Impl::copy_hot(const Victim& victim) {
+Result<void> RawDiskCache::Impl::copy_hot(const Victim& victim) {
   const std::vector<Survivor> hot = choose_hot(victim);
   const std::uint64_t piece_bytes =
       std::min<std::uint64_t>(kCopyBytes, arena_->memory().size() / 4);
@@ -188,7 +184,7 @@ Result<std::uint64_t> RawDiskCache::Impl::copy_hot(const Victim& victim) {
         index_->erase_if_at(survivor.key_hash, survivor.location.offset);
         continue;
       }
-      auto room = copy_entry(*entry, survivor, victim.label);
+      auto room = copy_entry(*entry, survivor, victim);
       if (!room) return std::unexpected(room.error());
       if (!*room) first = hot.size();  // the rest is dropped
       if (first == hot.size()) break;
@@ -198,14 +194,12 @@ Result<std::uint64_t> RawDiskCache::Impl::copy_hot(const Victim& victim) {
       if (auto room = make_buffer_room(); !room) return std::unexpected(room.error());
     }
   }
-  if (hot.empty()) return 0;
-  MutexLock lock(log_mutex_);
-  return writer_->next_batch() - 1;
+  return {};
 }
 
 // False: no segment to copy into.
 Result<bool> RawDiskCache::Impl::copy_entry(const EntryView& entry, const Survivor& survivor,
-                                            Stream label) {
+                                            const Victim& victim) {
   EntryFields copy = fields_of(entry);
   for (;;) {
     {
@@ -216,7 +210,8 @@ Result<bool> RawDiskCache::Impl::copy_entry(const EntryView& entry, const Surviv
           writer_->append(copy, replay_from_.load(std::memory_order_relaxed), Stream::main);
       if (appended.obstacle == LogWriter::Obstacle::segment) return false;
       if (appended.obstacle == LogWriter::Obstacle::none) {
-        const unsigned hits = label == Stream::small ? 0 : survivor.hits - 1;
+        log_->note_copy(victim.segment, writer_->next_batch() - 1);
+        const unsigned hits = victim.label == Stream::small ? 0 : survivor.hits - 1;
         index_->replace(survivor.key_hash, survivor.location, appended.location, hits);
         if (memory_) {
           memory_->moved(survivor.key_hash, place_of(survivor.location),

@@ -182,10 +182,9 @@ void SegmentLog::close_open() {
   young_until_[segment].store(opened_at_[segment] + young_bytes, std::memory_order_relaxed);
 }
 
-void SegmentLog::release(std::uint32_t segment, std::uint64_t copies_through) {
+void SegmentLog::release(std::uint32_t segment) {
   RAWCACHE_ASSERT(table_[segment].state == kSealed);
   table_[segment].state = kFree;
-  copies_through_[segment] = copies_through;
   ++free_count_;
 }
 

@@ -75,9 +75,10 @@ class SegmentLog {
   std::uint64_t usable_free_count(std::uint64_t replay_from) const;
   /// The same once everything is durable.
   std::uint64_t usable_after_flush(std::uint64_t replay_from) const;
-  /// A sealed segment becomes free; what was copied from it is durable when batch `copies_through`
-  /// is (0: nothing was), and before that it is not reused.
-  void release(std::uint32_t segment, std::uint64_t copies_through = 0);
+  /// A copy has been made from the segment: it is not reused before batch `batch` is durable.
+  void note_copy(std::uint32_t segment, std::uint64_t batch) { copies_through_[segment] = batch; }
+  /// A sealed segment becomes free.
+  void release(std::uint32_t segment);
   /// The first batch that is not durable, for usable_free.
   void note_volatile(std::uint64_t batch) { first_volatile_ = batch; }
   /// Copies in batches from `first_volatile` on have been placed anew, up to `batch`.
@@ -139,8 +140,8 @@ class SegmentLog {
   std::vector<std::uint64_t> opened_at_;  ///< appended bytes
   std::unique_ptr<std::atomic<std::uint64_t>[]> young_until_;
   std::uint32_t next_generation_ = 1;
-  std::vector<std::uint32_t> previous_of_;  ///< of segments opened since the cache was
-  std::vector<std::uint64_t> copies_through_;
+  std::vector<std::uint32_t> previous_of_;     ///< of segments opened since the cache was
+  std::vector<std::uint64_t> copies_through_;  ///< batches; 0: nothing was copied
   std::array<Head, kStreams> heads_;
   Stream stream_ = Stream::small;
   std::uint64_t first_volatile_ = ~std::uint64_t{0};

@@ -97,6 +97,19 @@ TEST_F(SegmentLogTest, ASegmentIsNotReusedBeforeACheckpointNewerThanItsLastBatch
   EXPECT_EQ(log->usable_free_count(11), 1u);
 }
 
+// Also if the reclaim that made them was given up, and the next one had nothing left to copy.
+TEST_F(SegmentLogTest, ASegmentIsNotReusedBeforeWhatWasCopiedFromItIsDurable) {
+  const std::uint32_t segment = open_next(1);
+  log->seal(kNoSegment, 1);
+  log->note_copy(segment, 50);
+  log->release(segment);
+  log->note_volatile(50);
+  EXPECT_NE(log->usable_free(1'000'000), segment);
+  EXPECT_EQ(log->usable_free_count(1'000'000), superblock.segments - 1);
+  log->note_volatile(51);
+  EXPECT_EQ(log->usable_free_count(1'000'000), superblock.segments);
+}
+
 TEST_F(SegmentLogTest, NoTwoLivesOfASegmentShareAGeneration) {
   std::set<std::pair<std::uint32_t, std::uint32_t>> lives;
   std::vector<std::uint32_t> in_use;
