@@ -6,6 +6,7 @@
 #include <atomic>
 #include <stdexcept>
 #include <thread>
+#include <utility>
 
 #include "async/async_support.h"
 
@@ -67,6 +68,19 @@ TEST_F(Loads, ItIsStoredAsTheOptionsOrTheLoaderSay) {
   EXPECT_EQ(cache->lookup("a")->flags(), 1u);
   crash(CrashPolicy::lose_all);
   EXPECT_EQ(get("a"), "loaded a");
+}
+
+TEST_F(Loads, WhoComesWhileAKeyIsBeingLoadedWaitsForThatLoad) {
+  std::thread second;
+  const auto found = cache->lookup_or_load("key", [&](std::string_view key) {
+    second =
+        std::thread([&] { EXPECT_EQ(text(cache->lookup_or_load("key", loader())), "loaded key"); });
+    while (cache->stats().load_waits == 0 && calls == 0) std::this_thread::yield();
+    return load(key);
+  });
+  second.join();
+  EXPECT_EQ(text(found), "loaded key");
+  EXPECT_EQ(calls, 1);
 }
 
 TEST_F(Loads, AThousandCallersOnOneColdKeyMakeOneLoad) {
@@ -205,6 +219,22 @@ TEST_F(Loads, AnEntryThatCannotBeReadIsLoaded) {
   EXPECT_EQ(text(cache->lookup_or_load("key", loader())), "loaded key");
   faults().heal();
   EXPECT_EQ(get("key"), "loaded key");
+}
+
+// Between the lookup that does not find the key and the watch there is room for a store.
+TEST_F(Loads, WhatWasStoredBeforeTheLoadBeganToWatchIsFoundAndNotLoaded) {
+  ASSERT_TRUE(cache->store("key", "old"));
+  faults().fail(Op::read, 1, EIO);
+  bool stored = false;
+  device->at_each_request([&](const FaultyDisk::Event& event) {
+    if (event.op != Op::read || std::exchange(stored, true)) return;
+    EXPECT_TRUE(cache->store_buffered("key", "newer"));
+  });
+  EXPECT_EQ(text(cache->lookup_or_load("key", loader())), "newer");
+  device->at_each_request({});
+  EXPECT_TRUE(stored);
+  EXPECT_EQ(calls, 0);
+  EXPECT_EQ(get("key"), "newer");
 }
 
 // --- The rule: what is written while a key is being loaded stays ---

@@ -261,6 +261,15 @@ TEST_F(BatchIO, NeighboursInABlockThatAFailedWriteDestroyedAreWrittenBack) {
   EXPECT_EQ(io_kinds(), "rWws");
 }
 
+TEST_F(BatchIO, AReadDuringWhichItsBlockIsDestroyedByAFailedWriteIsDoneAgain) {
+  disk.fail_write(1);
+  disk.at_next_read([&] {
+    ASSERT_TRUE(write(100, "aaa"));
+    ASSERT_FALSE(io->flush());
+  });
+  EXPECT_EQ(read(400, 3), "...");
+}
+
 TEST_F(BatchIO, AFailedReadOfAnEdgeFailsTheFlushAndLosesNothing) {
   ASSERT_TRUE(write(100, "aaa"));
   disk.fail_reads_of({0, 1});

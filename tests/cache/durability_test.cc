@@ -111,9 +111,10 @@ TEST_P(BatchSize, ABatchSurvivesAPowerCutWholeOrNotAtAll) {
   };
   bool whole = false;
   bool nothing = false;
-  // Before each request, and after the last.
-  for (std::uint64_t n = 1; n <= 6; ++n) {
-    for (std::uint64_t seed = 0; seed <= 8; ++seed) {
+  // Before each request, and after the last. Only one in six torn batches keeps its header.
+  bool after_the_last = false;
+  for (std::uint64_t n = 1; !after_the_last; ++n) {
+    for (std::uint64_t seed = 0; seed <= (after_the_last ? 0 : 14); ++seed) {
       const CrashPolicy policy = kPolicies[std::min<std::uint64_t>(seed, 3)];
       SCOPED_TRACE("cut before request " + std::to_string(n) + ", seed " + std::to_string(seed));
       make_device(6_MiB);  // large enough that no checkpoint flushes a part of the batch,
@@ -121,6 +122,7 @@ TEST_P(BatchSize, ABatchSurvivesAPowerCutWholeOrNotAtAll) {
       open();
       store_all(1);
       auto image = image_at(n, policy, seed * 100 + n, [&] { store_all(2); });
+      after_the_last = !image;
       if (!image) image = device->medium().durable_content();
       replace_device(std::move(*image));
       ASSERT_NO_FATAL_FAILURE(open());

@@ -2,6 +2,10 @@
 // from, and a power cut loses none of them and brings nothing back.
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
+#include <thread>
+
 #include "support/cache_fixture.h"
 
 namespace rawcache::testing {
@@ -99,6 +103,32 @@ TEST_F(EvictionTest, CopiesSurviveAPowerCutAndOverwritesOfThemToo) {
   EXPECT_GT(copied, 0u);
 }
 
+// The maintenance thread has chosen what to copy and reads it when all of it is overwritten.
+TEST_F(EvictionTest, ACopyNeverTakesThePlaceOfWhatWasStoredMeanwhile) {
+  options.maintenance_thread = true;
+  reopen();
+  store_hot(1);
+  churn(0.1, 1);
+  for (std::uint64_t i = 0; i < kHot; ++i) ASSERT_EQ(get(hot(i)), value_of(hot(i), 1, kSize));
+  const Superblock s = superblock();
+  const auto here = std::this_thread::get_id();
+  std::atomic<bool> overwritten{false};
+  device->at_each_request([&](const FaultyDisk::Event& event) {
+    const bool footer = (event.offset + event.size - s.segments_offset) % s.segment_bytes == 0;
+    if (event.op != FaultyDisk::Op::read || footer || std::this_thread::get_id() == here) return;
+    if (overwritten.exchange(true)) return;
+    for (std::uint64_t i = 0; i < kHot; ++i) {
+      EXPECT_TRUE(cache->store_buffered(hot(i), value_of(hot(i), 2, kSize)));
+    }
+  });
+  while (!overwritten) churn(0.02, 1);
+  for (std::uint64_t i = 0; i < kHot; ++i) EXPECT_EQ(get(hot(i)), value_of(hot(i), 2, kSize));
+  close();
+  device->at_each_request({});
+  open();
+  for (std::uint64_t i = 0; i < kHot; ++i) EXPECT_EQ(get(hot(i)), value_of(hot(i), 2, kSize));
+}
+
 TEST_F(EvictionTest, WhatIsDeadIsNotCopied) {
   for (int i = 0; i < 20'000; ++i) {
     ASSERT_TRUE(
@@ -107,6 +137,20 @@ TEST_F(EvictionTest, WhatIsDeadIsNotCopied) {
   }
   EXPECT_EQ(cache->stats().copied, 0u);
   EXPECT_EQ(cache->stats().evicted, 0u);
+}
+
+TEST_F(EvictionTest, WhatHasExpiredIsNotCopied) {
+  for (std::uint64_t i = 0; i < kHot; ++i) {
+    ASSERT_TRUE(cache->store(hot(i), "value", {.ttl = std::chrono::seconds(100)}));
+  }
+  churn(0.1, 1);  // asked for when they are old enough for that to count
+  clock += 100;
+  const std::string cold = value_of("cold", 1, kSize);
+  while (cache->stats().evicted == 0) {
+    ASSERT_TRUE(cache->store_buffered(key(next_++), cold));
+  }
+  EXPECT_EQ(cache->stats().expired, kHot);
+  EXPECT_EQ(cache->stats().copied, 0u);
 }
 
 // A remembered key comes back: no copy is paid for it.

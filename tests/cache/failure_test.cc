@@ -9,6 +9,7 @@
 #include <map>
 #include <random>
 #include <thread>
+#include <utility>
 
 #include "batch/batch_io_manager.h"
 #include "support/cache_fixture.h"
@@ -192,6 +193,44 @@ TEST_F(Failure, ADirectStoreAfterABadPlaceWorks) {
   EXPECT_EQ(get("key"), stored);
   crash(CrashPolicy::lose_all);
   EXPECT_EQ(get("key"), stored);
+}
+
+TEST_F(Failure, ABatchThatWasPlacedElsewhereDoesNotCountAnyMore) {
+  ASSERT_TRUE(cache->store("key", "old"));
+  ASSERT_TRUE(cache->store_buffered("a", "1"));
+  faults().fail(Op::sync, 1, EIO);  // the batch has reached the medium ...
+  EXPECT_FALSE(cache->store("key", "never"));
+  faults().fail(Op::write, 1, EIO);  // ... and what withdraws the store has not
+  ASSERT_TRUE(cache->flush_writes());
+  crash(CrashPolicy::lose_all);
+  EXPECT_EQ(get_all({"key", "a"}), (std::vector<std::string>{"old", "1"}));
+}
+
+// While the store's sync is under way its segment is filled by others, so a footer that names it
+// waits in the write buffer already when the sync fails.
+TEST_F(Failure, AWithdrawnStoreIsNotInTheFooterOfItsSegment) {
+  options.max_operations = 4096;
+  options.eviction = EvictionPolicyKind::fifo;  // its checkpoints are not due so soon
+  reopen();
+  ASSERT_TRUE(cache->store("key", "old"));
+  faults().fail(Op::sync, 1, EIO);
+  bool filled = false;
+  device->at_each_request([&](const FaultyDisk::Event& event) {
+    if (event.op != Op::sync || std::exchange(filled, true)) return;
+    for (int i = 0; i < 16; ++i) {
+      ASSERT_TRUE(cache->store_buffered("filler", value_of("filler", std::uint64_t(i), 4000)));
+    }
+  });
+  EXPECT_EQ(outcome(cache->store("key", "never")), "sync_failed");
+  device->at_each_request({});
+  ASSERT_TRUE(filled);
+  EXPECT_EQ(get("key"), "old");
+  ASSERT_TRUE(cache->flush_writes());
+  ASSERT_TRUE(cache->store("last", "says that the ones before it are durable"));
+  ASSERT_TRUE(cache->store("last", "so that the footer is trusted"));
+  crash(CrashPolicy::lose_all);
+  EXPECT_GE(cache->stats().recovery_segments_by_footer, 1u);
+  EXPECT_EQ(get("key"), "old");
 }
 
 TEST_F(Failure, NoSpaceIsToldApart) {

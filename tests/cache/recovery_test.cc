@@ -281,6 +281,28 @@ TEST_F(RecoveryTest, ARottenFirstBlockDoesNotHideTheNewestSegment) {
   EXPECT_GE(found + 15, model.size());
 }
 
+TEST_F(RecoveryTest, AScanFindsThePartsOfTheNewestLifeOnly) {
+  churn(5000, 1);
+  close();
+  const Superblock s = superblock();
+  std::size_t ghosts = 0;
+  for (std::uint32_t segment = 0; segment < s.segments; ++segment) {
+    const auto scan = scan_segment(device->medium(), s, segment);
+    ASSERT_TRUE(scan);
+    std::uint32_t newest = 0;
+    for (const ScannedPart& part : scan->parts) newest = std::max(newest, part.header.generation);
+    for (const ScannedPart& part : scan->parts) EXPECT_EQ(part.header.generation, newest);
+    // What an earlier life has left behind the end of the open segment is there, and verifies.
+    const std::vector<std::byte> bytes = device->medium().content();
+    for (std::uint64_t at = 0; at < s.segment_bytes; at += s.block_bytes) {
+      const std::uint64_t offset = segment_offset(s, segment) + at;
+      const auto header = decode_batch_header(std::span(bytes).subspan(offset), {s.id, offset, 0});
+      ghosts += header && header->generation < newest;
+    }
+  }
+  EXPECT_GT(ghosts, 0u);
+}
+
 TEST_F(RecoveryTest, ARottenFooterIsReplacedByAScan) {
   churn(40, 1, 40);
   reopen();
@@ -339,6 +361,34 @@ TEST_F(RecoveryTest, BatchesBehindALostFirstBlockAreNotContinuedByTheNextLife) {
   power_cut(false);
   EXPECT_EQ(get("a"), "two");
   EXPECT_EQ(get("b"), "error not_found");
+}
+
+// Of two batches under way the first is lost, so that the second, a remove, does not count.
+TEST_F(RecoveryTest, ABatchThatWasCutOffDoesNotCountWhenItsSegmentHasBeenSealedEither) {
+  options.max_operations = 1;  // every call a batch, under way and not synced
+  options.eviction = EvictionPolicyKind::fifo;
+  reopen();
+  ASSERT_TRUE(cache->store("key", "stays"));
+  const std::vector<std::byte> before = durable_image();
+  ASSERT_TRUE(cache->store_buffered("a", "lost"));
+  const std::vector<std::byte> between = device->medium().content();
+  ASSERT_TRUE(cache->remove_buffered("key"));
+  std::vector<std::byte> image = device->medium().content();
+  for (std::size_t i = 0; i < image.size(); ++i) {
+    if (between[i] != before[i]) image[i] = before[i];
+  }
+  replace_device(std::move(image));
+  open();
+  ASSERT_EQ(get_all({"a", "key"}), (std::vector<std::string>{"error not_found", "stays"}));
+  ASSERT_TRUE(cache->store("b", "where the lost one was"));
+  crash(CrashPolicy::lose_all);
+  EXPECT_EQ(get("key"), "stays");
+  for (std::uint64_t i = 0; i < 20; ++i) {  // the segment is sealed, and the next one begun
+    ASSERT_TRUE(cache->store(key(i), value_of(key(i), 1, 3800)));
+  }
+  crash(CrashPolicy::lose_all);
+  EXPECT_GE(cache->stats().recovery_segments_by_footer, 1u);
+  EXPECT_EQ(get("key"), "stays");
 }
 
 TEST_F(RecoveryTest, SequencesGrowAcrossReopeningAndCrashes) {
