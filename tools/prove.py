@@ -10,6 +10,7 @@ only when the code has changed. Fresh seeds are for `--minutes`. `--self-test` c
 
 import argparse
 import concurrent.futures
+import functools
 import glob
 import json
 import os
@@ -65,6 +66,7 @@ class Outcome:
         self.violations = 0
         self.skipped = 0
         self.words = ""  # of what went wrong
+        self.note = ""  # to be said whatever happened
 
 
 def read_json(outcome, text):
@@ -82,6 +84,14 @@ def read_json(outcome, text):
 def read_fuzz(outcome, text):
     found = re.search(r"stat::number_of_executed_units: (\d+)", text)
     outcome.figures["fuzz_executions"] = int(found.group(1)) if found else 0
+
+
+def read_mutants(outcome, text):
+    found = re.search(r"^mutants killed (\d+) of (\d+)$", text, re.M)
+    killed, planted = (int(n) for n in found.groups()) if found else (0, 1)
+    outcome.figures["mutants_killed"] = killed
+    outcome.violations = planted - killed
+    outcome.note = f"mutants killed {killed} of {planted}"
 
 
 def finish(outcome, run, read):
@@ -135,15 +145,27 @@ def run_fuzz(name, limit, length, seed, artifacts):
         return run_command(f"fuzz {name}", 0, command, read_fuzz)
 
 
+@functools.cache
+def lines_of(file):
+    return pathlib.Path(file).read_text().splitlines()
+
+
+def is_planted(file, line, column):
+    """Whether a condition is one of src/base/mutant.h: without the mutants it has one outcome."""
+    return lines_of(file)[line - 1][column - 1:].lstrip("!").startswith("mutated(")
+
+
 def merge_branches(files, areas):
     """{area: {(file, line, column): [taken, not taken]}}. Conditions inside RAWCACHE_ASSERT are not counted: they
-    have one outcome by design."""
+    have one outcome by design. Nor are planted bugs."""
     merged = {area: {} for area in areas}
     for file in files:
         for area in areas:
             if not re.search(areas[area], file["filename"]):
                 continue
             for line, column, _, _, taken, not_taken, *_ in file["branches"]:
+                if is_planted(file["filename"], line, column):
+                    continue
                 counts = merged[area].setdefault((file["filename"], line, column), [0, 0])
                 counts[0] += taken
                 counts[1] += not_taken
@@ -195,6 +217,9 @@ def print_table(outcomes, first_seed, covered):
     print(f"\nFirst seed {first_seed}, commit {commit.stdout.strip() or 'unknown'}. In all:")
     for kind, count in sorted(totals.items()):
         print(f"  {kind:<22}{count:>14,}")
+    for outcome in outcomes:
+        if outcome.note:
+            print(f"  {outcome.note}")
     for area, taken, branches in covered or []:
         print(f"  branches of {area:<10}{taken:>9} of {branches} ({100 * taken / max(1, branches):.1f} %)")
     bad = [outcome for outcome in outcomes if outcome.violations]
@@ -216,6 +241,7 @@ def prove(minutes, first_seed, with_coverage):
     planned += [(weight, run_fuzz, name, f"-max_total_time={max(1, round(weight * unit))}" if minutes
                  else f"-runs={runs}", length, first_seed, artifacts)
                 for name, weight, length, runs in FUZZ_TARGETS]
+    planned.append((0, run_command, "mutants", 0, (sys.executable, str(ROOT / "tools/mutants.py")), read_mutants))
     with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
         longest_first = sorted(planned, key=lambda plan: -plan[0])  # so that no worker is left with it at the end
         jobs = {plan[1:]: pool.submit(*plan[1:]) for plan in longest_first}
@@ -231,10 +257,17 @@ def self_test():
     ok = (outcome.figures, outcome.violations, outcome.skipped, outcome.seeds) == ({"a": 7}, 1, 1, {"1..2"})
     fuzz = run_command("f", 1, ["sh", "-c", "echo stat::number_of_executed_units: 12; exit 77"], read_fuzz)
     ok = ok and fuzz.figures == {"fuzz_executions": 12} and fuzz.violations == 1
-    branches = [{"filename": "src/format/a.cc", "branches": [[1, 2, 1, 9, 5, 0, 0, 0, 4], [1, 2, 1, 9, 0, 1, 0, 0, 4]]}]
-    ok = ok and merge_branches(branches, COVERED)["format"] == {("src/format/a.cc", 1, 2): [5, 1]}
+    with tempfile.TemporaryDirectory() as folder:
+        source = pathlib.Path(folder, "src/format/a.cc")
+        source.parent.mkdir(parents=True)
+        source.write_text(" if_this\n !mutated(Mutant::kA)\n")
+        branches = [{"filename": str(source), "branches": [[1, 2, 1, 9, 5, 0, 0, 0, 4], [1, 2, 1, 9, 0, 1, 0, 0, 4],
+                                                           [2, 2, 2, 9, 0, 0, 0, 0, 4]]}]
+        ok = ok and merge_branches(branches, COVERED)["format"] == {(str(source), 1, 2): [5, 1]}
     missing = run_command("m", 1, ["/nowhere/program"], read_json)
     ok = ok and missing.violations == 1
+    survived = run_command("m", 1, ["sh", "-c", "echo mutants killed 8 of 9; exit 1"], read_mutants)
+    ok = ok and survived.violations == 1 and survived.figures == {"mutants_killed": 8}
     print(f"self-test: {'ok' if ok else 'wrong'}")
     return 0 if ok else 1
 

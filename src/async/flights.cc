@@ -2,11 +2,14 @@
 
 #include <utility>
 
+#include "base/mutant.h"
+
 namespace rawcache {
 
 Flights::Boarding Flights::board(std::string_view key, LoadWaiter& waiter, std::thread::id leader) {
   MutexLock lock(mutex_);
-  if (const auto found = flights_.find(key); found != flights_.end()) {
+  const auto found = flights_.find(key);
+  if (found != flights_.end() && !mutated(Mutant::kTwoFlightsPerKey)) {
     Flight& flight = *found->second;
     const bool own = leader != std::thread::id() && flight.leader == leader;
     if (own) return {Role::own_load, nullptr};

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "async/async_impl.h"
+#include "base/mutant.h"
 
 namespace rawcache {
 namespace {
@@ -104,7 +105,7 @@ void RawDiskCache::Async::lead(std::span<const std::string_view> keys, Absent& a
   wanted.clear();
   std::vector<std::size_t> asked;
   for (std::size_t i = 0; i < found.size(); ++i) {
-    if (is_absent(found[i])) {
+    if (is_absent(found[i]) || mutated(Mutant::kLoadLooksOnce)) {
       wanted.push_back(keys[absent.led[i]]);
       asked.push_back(i);
     } else {

@@ -9,6 +9,7 @@
 
 #include "base/assert.h"
 #include "base/math.h"
+#include "base/mutant.h"
 #include "batch/buffer_slot.h"
 #include "batch/merge.h"
 
@@ -217,7 +218,9 @@ Result<void> BatchIOManager::submit() {
     const auto overlaps = [&](const Slot* earlier) {
       return (*slot)->touches(*earlier, alignment_);
     };
-    if (std::any_of(slots.begin(), slot, overlaps)) break;
+    if (std::any_of(slots.begin(), slot, overlaps) && !mutated(Mutant::kWritesPassEachOther)) {
+      break;
+    }
     {
       WriteLock lock(buffer_mutex_);
       (*slot)->state = Slot::State::starting;
@@ -238,7 +241,7 @@ Result<void> BatchIOManager::start_writes(Slot& slot) {
     if (!slot.plan.make(slot.buffer.writes(), alignment_, disk_.info().memory_alignment)) {
       return std::unexpected(Error(Errc::out_of_memory, "gathering small writes"));
     }
-    if (!slot.plan.edge_reads().empty()) {
+    if (!slot.plan.edge_reads().empty() && !mutated(Mutant::kEdgesNotRead)) {
       IoBatch reads;
       reads.requests = slot.plan.edge_reads();
       if (Result<void> read = disk_.run(reads); !read) return read;
@@ -268,6 +271,7 @@ Result<Completed> BatchIOManager::complete(std::size_t buffers) {
     const Result<void> finished = started ? finish_writes(slots, completed) : started;
     if (!finished) {
       halt();
+      if (mutated(Mutant::kFailedBufferDropped)) forget(slots.size());
       return std::unexpected(finished.error());
     }
     for (const Slot* slot : slots) {
@@ -281,12 +285,15 @@ Result<Completed> BatchIOManager::complete(std::size_t buffers) {
 }
 
 Result<void> BatchIOManager::finish_writes(std::span<Slot* const> slots, Completed& completed) {
+  if (mutated(Mutant::kSyncBeforeWrites)) (void)disk_.sync();
   for (Slot* slot : slots) {
     disk_.wait(slot->io, slot->io.under_way);
     for (const IoRequest& request : slot->io.requests) {
-      if (request.os_error != 0) return std::unexpected(failure_of(request));
+      if (request.os_error == 0 || mutated(Mutant::kRequestErrorIgnored)) continue;
+      return std::unexpected(failure_of(request));
     }
   }
+  if (mutated(Mutant::kSyncSkipped) || mutated(Mutant::kSyncBeforeWrites)) return {};
   const auto start = std::chrono::steady_clock::now();
   const Result<void> synced = disk_.sync();
   const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - start;
@@ -322,6 +329,7 @@ void BatchIOManager::recycle(std::unique_ptr<Slot> slot) {
 void BatchIOManager::halt() {
   for (Slot* slot : sealed()) {
     if (slot->under_way()) disk_.wait(slot->io, slot->io.under_way);
+    if (mutated(Mutant::kOnlySyncedAgain)) continue;
     WriteLock lock(buffer_mutex_);
     slot->state = Slot::State::waiting;
   }

@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "base/math.h"
+#include "base/mutant.h"
 #include "batch/batch_io_manager.h"
 #include "batch/buffer_slot.h"
 #include "batch/merge.h"
@@ -62,7 +63,7 @@ auto BatchIOManager::read_stable(const Read& read_once) {
   auto answers = read_once();
   for (int again = 0; again < kRereadsMax; ++again) {
     const std::uint64_t now = edge_writes_.load(std::memory_order_acquire);
-    if (now == seen) break;
+    if (now == seen || mutated(Mutant::kReadsNotRepeated)) break;
     seen = now;
     answers = read_once();
   }
@@ -186,7 +187,9 @@ void BatchIOManager::serve_pending(std::vector<Piece>& pieces, std::span<ReadAns
       slot->read_edges(piece.extent, into, covered);
       slot->buffer.read(piece.extent.offset, into, covered);
     }
-    filling_->buffer.read(piece.extent.offset, into, covered);
+    if (!mutated(Mutant::kFillingBufferNotRead)) {
+      filling_->buffer.read(piece.extent.offset, into, covered);
+    }
     const std::vector<Extent> holes = uncovered(piece.extent, covered);
     if (whole == Whole::start && !holes.empty() && holes.front().offset > piece.extent.offset) {
       give(answer, leases[i], into.first(holes.front().offset - piece.extent.offset));
@@ -244,7 +247,7 @@ void BatchIOManager::read_merged(std::span<const Piece> pieces, std::span<ReadAn
         fail(answer, started.error());
       } else if (io->os_error == 0) {
         hand_out(piece, merged[i].extent, leases[i], answer);
-      } else if (merged[i].requests.size() > 1) {
+      } else if (merged[i].requests.size() > 1 && !mutated(Mutant::kBadSectorSpreads)) {
         read_alone(piece, answer);  // one bad sector must not fail its neighbours
       } else {
         fail(answer, failure_of(*io));

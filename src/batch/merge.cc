@@ -5,6 +5,7 @@
 #include <queue>
 
 #include "base/math.h"
+#include "base/mutant.h"
 
 namespace rawcache {
 
@@ -23,7 +24,8 @@ std::vector<MergedRead> merge_reads(std::span<const Extent> extents, std::uint64
     if (!merged.empty()) {
       Extent& last = merged.back().extent;
       const std::uint64_t grown = std::max(last.end(), end) - last.offset;
-      const bool near = begin <= last.end() || begin - last.end() <= gap_bytes;
+      const std::uint64_t gap_max = gap_bytes + (mutated(Mutant::kGapOffByOne) ? 1 : 0);
+      const bool near = begin <= last.end() || begin - last.end() <= gap_max;
       if (near && (grown == last.size || grown <= kMergedReadBytesMax)) {
         last.size = grown;
         merged.back().requests.push_back(index);
@@ -77,7 +79,9 @@ std::vector<MergedWrite> merge_writes(std::span<const PendingWrite> writes) {
       continue;
     }
     std::uint64_t until = top.end();
-    if (next < order.size()) until = std::min(until, writes[order[next]].offset);
+    if (next < order.size() && !mutated(Mutant::kEarlierWriteWins)) {
+      until = std::min(until, writes[order[next]].offset);
+    }
     append(runs, at, top.bytes.subspan(at - top.offset, until - at));
     at = until;
   }

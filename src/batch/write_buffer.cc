@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "base/math.h"
+#include "base/mutant.h"
 #include "batch/merge.h"
 
 namespace rawcache {
@@ -36,7 +37,8 @@ std::span<std::byte> WriteBuffer::reserve(std::uint64_t offset, std::size_t size
   take(spot, operations);
   // Padding must not carry old bytes to another place of the disk. Entries fill what they take:
   // zeroing that too would cost as much as copying them.
-  if (operations == 0) std::ranges::fill(spot.bytes(), std::byte{0});
+  const bool zero = operations == 0 && !mutated(Mutant::kPaddingNotZeroed);
+  if (zero) std::ranges::fill(spot.bytes(), std::byte{0});
   return spot.bytes();
 }
 
@@ -209,7 +211,7 @@ void WriteBuffer::copy_visible(const PendingWrite& from, const Extent& range,
   if (range.size == 0) return;
   for (std::size_t i = first_hidden; i < hidden_.size(); ++i) {
     const Extent dark = intersection(range, hidden_[i]);
-    if (dark.size == 0) continue;
+    if (dark.size == 0 || mutated(Mutant::kHiddenRangeRead)) continue;
     copy_visible(from, {range.offset, dark.offset - range.offset}, i + 1, into);
     std::memset(into + (dark.offset - range.offset), 0, dark.size);
     copy_visible(from, {dark.end(), range.end() - dark.end()}, i + 1,

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/math.h"
+#include "base/mutant.h"
 #include "format/batch.h"
 
 namespace rawcache {
@@ -71,6 +72,7 @@ Result<void> CheckpointWriter::finish() {
   if (fill_ > sizeof(ChunkHeader)) {
     if (auto written = write_chunk(); !written) return written;
   }
+  if (mutated(Mutant::kChunksNotSynced)) return {};
   return disk_->sync();
 }
 
@@ -81,6 +83,7 @@ Result<void> CheckpointWriter::commit(CheckpointHeader header) {
   const std::span<std::byte> block = chunk_.bytes().first(superblock_->block_bytes);
   encode_checkpoint_header(block, header, {superblock_->id, area_offset_, 0});
   if (auto written = disk_->write(area_offset_, block); !written) return written;
+  if (mutated(Mutant::kCheckpointNotSynced)) return {};
   return disk_->sync();
 }
 

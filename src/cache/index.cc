@@ -10,6 +10,7 @@
 
 #include "base/assert.h"
 #include "base/math.h"
+#include "base/mutant.h"
 #include "format/size_class.h"
 
 namespace rawcache {
@@ -113,7 +114,7 @@ Index::Probe Index::probe(const Page& page, std::uint32_t tag) const {
     for (unsigned i = 0; i < kLineSlots; ++i) {
       if (slots[i] == 0) {
         if (empty == nullptr) empty = &slots[i];
-      } else if (slots[i] >> tag_shift == tag) {
+      } else if (slots[i] >> tag_shift == tag || mutated(Mutant::kTagNotCompared)) {
         return {.found = &slots[i], .empty = nullptr};
       }
     }
@@ -199,7 +200,7 @@ void Index::remove(Page& page, std::uint64_t* slot) {
   *slot = 0;
   --page.used;
   entries_.fetch_sub(1, std::memory_order_relaxed);
-  if (was_full) fill_gap(page, gap);
+  if (was_full && !mutated(Mutant::kGapNotFilled)) fill_gap(page, gap);
 }
 
 // A full line has lost a slot, so probes that used to go on past it now stop there: move back an
@@ -290,7 +291,9 @@ bool Index::replace(std::uint64_t hash, Location expected, Location location, un
   const std::uint32_t tag = tag_of(hash);
   MutexLock lock(mutex_of(number));
   std::uint64_t* slot = find_slot(pages_[number], tag);
-  if (slot == nullptr || layout_.location(*slot) != expected) return false;
+  if (slot == nullptr) return false;
+  const bool same = layout_.location(*slot) == expected;
+  if (!same && !mutated(Mutant::kReplaceWhateverIsThere)) return false;
   count(*slot, false);
   *slot = layout_.pack(tag, location) | std::uint64_t{hits}
                                             << (layout_.location_bits + kSizeClassBits);
@@ -372,7 +375,7 @@ std::uint64_t Index::erase_range(std::uint64_t begin, std::uint64_t end) {
       if (page.slots[i] != 0 && offset >= begin && offset < end) {
         remove(page, &page.slots[i]);
         ++erased;
-        i = 0;
+        i = mutated(Mutant::kErasedRangeHasHoles) ? i + 1 : 0;
       } else {
         ++i;
       }

@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "base/math.h"
+#include "base/mutant.h"
 #include "format/size_class.h"
 
 namespace rawcache {
@@ -20,6 +21,14 @@ constexpr std::size_t kPartsMax = 1024;
 /// it.
 constexpr unsigned kSwitchBlocks = 8;
 constexpr std::uint64_t kNotKnown = ~std::uint64_t{0};
+
+/// Their callers go on, and what they have waited with may be gone.
+void acknowledge(PendingBatch& batch) {
+  for (DirectWrite* write : batch.direct) {
+    write->state.store(DirectWrite::State::durable, std::memory_order_release);
+  }
+  batch.direct.clear();
+}
 
 }  // namespace
 
@@ -170,7 +179,8 @@ void LogWriter::write_headers(PendingBatch& batch) {
     header.part = static_cast<std::uint16_t>(i);
     header.parts = static_cast<std::uint16_t>(batch.parts.size());
     header.sequence = batch.sequence;
-    header.durable_through = durable_through_;
+    header.durable_through =
+        mutated(Mutant::kBatchSaysItIsDurable) ? batch.sequence : durable_through_;
     header.entries = part.entries;
     header.bytes = static_cast<std::uint32_t>(part.bytes);
     header.generation = part.place.generation;
@@ -204,6 +214,7 @@ Result<void> LogWriter::seal(std::int64_t now) {
     batch = std::move(*open_);
     previous_batch_ = batch.sequence;
     open_.reset();
+    if (mutated(Mutant::kAcknowledgedWhenSealed)) acknowledge(batch);
   }
   return {};
 }
@@ -213,9 +224,7 @@ void LogWriter::sealed_durable(std::size_t buffers) {
   for (; buffers > 0; --buffers) {
     PendingBatch& batch = sealed_.front();
     if (!batch.parts.empty()) durable_through_ = batch.sequence;
-    for (DirectWrite* write : batch.direct) {
-      write->state.store(DirectWrite::State::durable, std::memory_order_release);
-    }
+    acknowledge(batch);
     sealed_.pop_front();
   }
   std::erase_if(footers_, [&](const PendingFooter& footer) {
@@ -256,8 +265,10 @@ void LogWriter::fail(const Error& error) {
 void LogWriter::withdraw_direct(PendingBatch& batch, const Error& error) {
   for (auto it = batch.direct.rbegin(); it != batch.direct.rend(); ++it) {
     DirectWrite& write = **it;
-    put_back(write);
-    withdraw_entry_at(batch, write.location.offset);
+    if (!mutated(Mutant::kFailedStoreStaysVisible)) put_back(write);
+    if (!mutated(Mutant::kFailedStoreStaysInBatch)) {
+      withdraw_entry_at(batch, write.location.offset);
+    }
     ++disturbances_;
     ++withdrawn_;
     write.error = error;
@@ -342,7 +353,8 @@ void LogWriter::drop_record(std::uint64_t offset) {
     if (offset < sealed.offset || offset >= sealed.offset + log_.segment_bytes()) continue;
     const std::uint64_t units = (offset - sealed.offset) / superblock_.entry_alignment;
     for (FooterRecord& record : sealed.records) {
-      if (record.offset_units == units) record.kind = EntryKind::withdrawn;
+      if (record.offset_units != units) continue;
+      if (!mutated(Mutant::kFailedStoreStaysInFooter)) record.kind = EntryKind::withdrawn;
     }
     std::vector<std::byte> copy(footer.bytes.size());
     encode_footer(copy, sealed.records, sealed.trailer,
@@ -452,18 +464,13 @@ void LogWriter::append_again(const PendingBatch& batch, std::uint64_t replay_fro
 }
 
 void LogWriter::discard() {
-  const auto end = [](PendingBatch& batch) {
-    for (DirectWrite* write : batch.direct) {
-      write->state.store(DirectWrite::State::durable, std::memory_order_release);
-    }
-  };
-  for (PendingBatch& batch : sealed_) end(batch);
-  if (open_) end(*open_);
+  for (PendingBatch& batch : sealed_) acknowledge(batch);
+  if (open_) acknowledge(*open_);
   sealed_.clear();
   open_.reset();
   footers_.clear();
   previous_batch_ = durable_through_;
-  ++next_batch_;
+  if (!mutated(Mutant::kSameBatchAfterClear)) ++next_batch_;
   ++disturbances_;
 }
 

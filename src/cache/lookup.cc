@@ -3,6 +3,7 @@
 #include <cstring>
 #include <string>
 
+#include "base/mutant.h"
 #include "cache/cache_impl.h"
 #include "format/size_class.h"
 
@@ -45,7 +46,8 @@ std::optional<Result<Value>> RawDiskCache::Impl::verify(std::string_view key,
                                                         const Located& located, ReadAnswer read) {
   const Place place{superblock_.id, located.location.offset, located.generation};
   const auto entry = decode_entry(*read.bytes, place);
-  if (!entry || entry->kind != EntryKind::value || entry->key != key) {
+  const bool other_key = entry && entry->key != key && !mutated(Mutant::kKeyNotCompared);
+  if (!entry || entry->kind != EntryKind::value || other_key) {
     // Under the log's lock no batch is half way to another place.
     MutexLock lock(log_mutex_);
     const auto current = index_->find(located.key_hash);
@@ -58,7 +60,8 @@ std::optional<Result<Value>> RawDiskCache::Impl::verify(std::string_view key,
     counters_.collisions.add();
     return std::unexpected(Errc::not_found);
   }
-  if (entry->expires_at != 0 && entry->expires_at <= now()) {
+  const bool expired = entry->expires_at != 0 && entry->expires_at <= now();
+  if (expired && !mutated(Mutant::kExpiryIgnored)) {
     counters_.expired.add();
     index_->erase_if_at(located.key_hash, located.location.offset);
     return std::unexpected(Errc::not_found);
@@ -255,7 +258,7 @@ std::vector<Result<Value>> RawDiskCache::Impl::find_values(std::span<const std::
   std::vector<ReadAnswer> answers;
   if (!extents.empty()) answers = io_->read(extents, BatchIOManager::Whole::start);
   for (std::size_t i = 0; i < answers.size(); ++i) {
-    Result<Value>& result = results[askers[i]];
+    Result<Value>& result = results[mutated(Mutant::kAnswersShifted) ? i : askers[i]];
     if (!answers[i].bytes) {
       result = std::unexpected(answers[i].bytes.error());
     } else if (auto verified = verify(keys[askers[i]], located[i], std::move(answers[i]))) {

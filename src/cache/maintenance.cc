@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/mutant.h"
 #include "cache/cache_impl.h"
 #include "cache/checkpoint_io.h"
 #include "cache/segment_scan.h"
@@ -143,7 +144,8 @@ Result<RawDiskCache::Impl::Barrier> RawDiskCache::Impl::raise_barrier() {
     if (!flushed) return std::unexpected(flushed.error());
     MutexLock lock(log_mutex_);
     barrier.header.segments = log_->segments();
-    barrier.header.replay_from = writer_->first_volatile_batch();
+    barrier.header.replay_from =
+        writer_->first_volatile_batch() + (mutated(Mutant::kReplayBeginsTooLate) ? 1 : 0);
     barrier.header.next_batch = writer_->next_batch();
     barrier.header.next_sequence = writer_->next_sequence();
     for (const Stream stream : {Stream::main, Stream::small}) {
@@ -187,7 +189,8 @@ Result<std::uint64_t> RawDiskCache::Impl::write_snapshot(CheckpointWriter& write
 Result<bool> RawDiskCache::Impl::take_checkpoint(bool closing) {
   auto barrier = raise_barrier();
   if (!barrier) return std::unexpected(barrier.error());
-  const int area = 1 - checkpoint_area_;
+  const bool same = mutated(Mutant::kNewestCheckpointOverwritten);
+  const int area = same ? checkpoint_area_ : 1 - checkpoint_area_;
   auto writer = CheckpointWriter::create(*disk_, superblock_, area, checkpoint_generation_ + 1);
   if (!writer) return std::unexpected(writer.error());
 
@@ -195,11 +198,14 @@ Result<bool> RawDiskCache::Impl::take_checkpoint(bool closing) {
     auto entries = write_snapshot(*writer, *barrier);
     if (!entries) return std::unexpected(entries.error());
     // What the snapshot points to must be durable before the checkpoint can be valid.
-    if (auto flushed = flush_writes(); !flushed) return std::unexpected(flushed.error());
+    if (!mutated(Mutant::kCheckpointBeforeItsData)) {
+      if (auto flushed = flush_writes(); !flushed) return std::unexpected(flushed.error());
+    }
     if (auto finished = writer->finish(); !finished) return std::unexpected(finished.error());
     {
       MutexLock lock(log_mutex_);
-      if (writer_->disturbances() != barrier->disturbances) return false;
+      const bool disturbed = writer_->disturbances() != barrier->disturbances;
+      if (disturbed && !mutated(Mutant::kDisturbanceIgnored)) return false;
     }
     barrier->header.entries = *entries;
     barrier->header.closed = closing ? 1 : 0;
@@ -280,12 +286,13 @@ Result<void> RawDiskCache::Impl::clear_locked() {
   writer_->discard();
   log_->clear();
   index_->clear();
-  watch_.all_written();
+  if (!mutated(Mutant::kClearForgetsLoads)) watch_.all_written();
   if (ghost_) ghost_->clear();
   if (memory_) memory_->clear();
   if (waiting_) waiting_->clear();
   if (departed_) departed_->clear();
   // The other copy too, so that the clear outlives the rot of one. It is durable without.
+  if (mutated(Mutant::kClearInOneCopy)) return {};
   if (auto both = replace_superblock(*disk_, written_, cleared)) written_ = *both;
   return {};
 }
@@ -293,7 +300,7 @@ Result<void> RawDiskCache::Impl::clear_locked() {
 // A clear that failed may have reached the device, and would take with it, after a crash, what has
 // been stored since.
 Result<void> RawDiskCache::Impl::settle_superblock() {
-  if (!superblock_uncertain_) return {};
+  if (!superblock_uncertain_ || mutated(Mutant::kFailedClearNotSettled)) return {};
   LoadedSuperblock uncertain = written_;
   ++uncertain.superblock.write_generation;
   auto written = replace_superblock(*disk_, uncertain, written_.superblock);

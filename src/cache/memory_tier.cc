@@ -8,6 +8,7 @@
 
 #include "base/assert.h"
 #include "base/math.h"
+#include "base/mutant.h"
 
 namespace rawcache {
 namespace {
@@ -118,7 +119,8 @@ class MemoryTier::Allocator {
 bool MemoryTier::Account::take(std::uint64_t bytes) {
   std::uint64_t before = bytes_.load(std::memory_order_relaxed);
   do {
-    if (bytes > bytes_max_ - std::min(before, bytes_max_)) return false;
+    const bool fits = bytes <= bytes_max_ - std::min(before, bytes_max_);
+    if (!fits && !mutated(Mutant::kMemoryUnbounded)) return false;
   } while (!bytes_.compare_exchange_weak(before, before + bytes, std::memory_order_relaxed));
   return true;
 }
@@ -153,7 +155,11 @@ MemoryTier::Shard& MemoryTier::shard_of(std::uint64_t key_hash) {
 MemoryTier::ItemPointer* MemoryTier::find_link(Shard& shard, std::uint64_t key_hash,
                                                std::string_view key) {
   ItemPointer* link = &shard.chains[(key_hash >> 16) & (shard.chains.size() - 1)];
-  while (*link && ((*link)->key_hash != key_hash || (*link)->key() != key)) link = &(*link)->next;
+  const auto is_it = [&](Item& item) {
+    return item.key_hash == key_hash &&
+           (item.key() == key || mutated(Mutant::kMemoryKeyNotCompared));
+  };
+  while (*link && !is_it(**link)) link = &(*link)->next;
   return *link ? link : nullptr;
 }
 
@@ -172,7 +178,8 @@ std::optional<Value> MemoryTier::find(std::string_view key, std::uint64_t key_ha
   Shard& shard = shard_of(key_hash);
   MutexLock lock(shard.mutex);
   const ItemPointer* link = find_link(shard, key_hash, key);
-  if (link == nullptr || (*link)->place != place) return std::nullopt;
+  if (link == nullptr) return std::nullopt;
+  if ((*link)->place != place && !mutated(Mutant::kMemoryIsStale)) return std::nullopt;
   Item& item = **link;
   const std::uint8_t hits = item.hits.load(std::memory_order_relaxed);
   if (hits < kHitsMax) {
@@ -266,7 +273,8 @@ bool MemoryTier::insert(const ItemPointer& item, QueueName name) {
     Shard& shard = shard_of(item->key_hash);
     MutexLock lock(shard.mutex);
     if (ItemPointer* link = find_link(shard, item->key_hash, item->key())) {
-      if ((*link)->sequence > item->sequence) return false;
+      const bool newer = (*link)->sequence > item->sequence;
+      if (newer && !mutated(Mutant::kMemoryTakesOlder)) return false;
       before = std::exchange(*link, item);
       item->next = std::move(before->next);
     } else {

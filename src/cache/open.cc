@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "base/math.h"
+#include "base/mutant.h"
 #include "batch/merge.h"
 #include "cache/cache_impl.h"
 #include "cache/format_cache.h"
@@ -99,7 +100,7 @@ Result<void> check_identity(const Superblock& superblock, const DiskInfo& info,
   const std::string sizes = info.path + ": formatted with " +
                             std::to_string(superblock.device_bytes) + " bytes, now " +
                             std::to_string(info.size_bytes);
-  if (info.size_bytes < superblock.device_bytes) {
+  if (info.size_bytes < superblock.device_bytes && !mutated(Mutant::kShrunkDeviceAccepted)) {
     return std::unexpected(Error(Errc::device_shrunk, sizes));
   }
   if (info.size_bytes > superblock.device_bytes && !options.accept_grown) {
@@ -215,7 +216,8 @@ Result<void> RawDiskCache::Impl::start() {
 
   auto recovered = recover(*disk_, superblock_, *index_, options_.rebuild_if_checkpoint_lost);
   if (!recovered) return std::unexpected(recovered.error());
-  if (recovered->counts.unreadable > 0 && !options_.accept_unreadable) {
+  if (recovered->counts.unreadable > 0 && !options_.accept_unreadable &&
+      !mutated(Mutant::kUnreadableIgnored)) {
     return std::unexpected(
         Error(Errc::io_error,
               disk_->info().path +
@@ -251,6 +253,7 @@ Result<void> RawDiskCache::Impl::start() {
 Result<void> RawDiskCache::Impl::erase_headers(const std::vector<std::uint64_t>& offsets) {
   const std::vector<std::byte> zeros(superblock_.block_bytes);
   for (const std::uint64_t offset : offsets) {
+    if (mutated(Mutant::kCutOffNotErased)) continue;
     if (auto erased = disk_->write(offset, zeros); !erased) return erased;
   }
   return {};
@@ -260,6 +263,7 @@ Result<void> RawDiskCache::Impl::erase_headers(const std::vector<std::uint64_t>&
 // them, and without this note would take the cache for as clean as before: the next life would use
 // their generation and batch sequences again, and might continue them.
 Result<void> RawDiskCache::Impl::note_opened(std::uint64_t checkpoint_generation) {
+  if (mutated(Mutant::kOpeningNotNoted)) return {};
   Superblock opened = written_.superblock;
   opened.opened_checkpoint = checkpoint_generation;
   auto written = replace_superblock(*disk_, written_, opened);
@@ -272,6 +276,7 @@ void RawDiskCache::Impl::adopt(Recovered recovered) {
   checkpoint_generation_ = recovered.checkpoint_generation;
   checkpoint_area_ = recovered.checkpoint_area;
   replay_from_.store(recovered.replay_from, std::memory_order_relaxed);
+  if (mutated(Mutant::kClockForgotten)) recovered.time_high = 0;
   recovered_until_ = recovered.time_high;
   time_high_.store(static_cast<std::int64_t>(recovered.time_high), std::memory_order_relaxed);
   MutexLock lock(log_mutex_);

@@ -5,6 +5,7 @@
 #include <limits>
 #include <utility>
 
+#include "base/mutant.h"
 #include "cache/cache_impl.h"
 #include "cache/segment_scan.h"
 #include "format/size_class.h"
@@ -179,7 +180,8 @@ Result<void> RawDiskCache::Impl::copy_hot(const Victim& victim) {
       if (!entry || entry->kind != EntryKind::value || entry->key_hash != survivor.key_hash) {
         continue;
       }
-      if (entry->expires_at != 0 && entry->expires_at <= time) {
+      const bool expired = entry->expires_at != 0 && entry->expires_at <= time;
+      if (expired && !mutated(Mutant::kExpiredCopied)) {
         counters_.expired.add();
         index_->erase_if_at(survivor.key_hash, survivor.location.offset);
         continue;
@@ -201,11 +203,13 @@ Result<void> RawDiskCache::Impl::copy_hot(const Victim& victim) {
 Result<bool> RawDiskCache::Impl::copy_entry(const EntryView& entry, const Survivor& survivor,
                                             const Victim& victim) {
   EntryFields copy = fields_of(entry);
+  if (mutated(Mutant::kCopyCountsAsNew)) copy.sequence = 0;
   for (;;) {
     {
       MutexLock lock(log_mutex_);
       // Whoever overwrites or removes does it under this lock, so that a copy is never newer.
-      if (index_->find(survivor.key_hash) != survivor.location) return true;
+      const bool gone = index_->find(survivor.key_hash) != survivor.location;
+      if (gone && !mutated(Mutant::kCopyOverwritesNewer)) return true;
       const auto appended =
           writer_->append(copy, replay_from_.load(std::memory_order_relaxed), Stream::main);
       if (appended.obstacle == LogWriter::Obstacle::segment) return false;
@@ -213,7 +217,10 @@ Result<bool> RawDiskCache::Impl::copy_entry(const EntryView& entry, const Surviv
         log_->note_copy(victim.segment, writer_->next_batch() - 1);
         const unsigned hits = victim.label == Stream::small ? 0 : survivor.hits - 1;
         index_->replace(survivor.key_hash, survivor.location, appended.location, hits);
-        if (memory_) {
+        if (mutated(Mutant::kCopyOverwritesNewer)) {
+          (void)index_->put(survivor.key_hash, appended.location);
+        }
+        if (memory_ && !mutated(Mutant::kMovedNotTold)) {
           memory_->moved(survivor.key_hash, place_of(survivor.location),
                          place_of(appended.location));
         }
@@ -252,7 +259,8 @@ void RawDiskCache::Impl::drop(const Victim& victim, Counter& cause) {
     const std::uint64_t offset =
         start + std::uint64_t{record.offset_units} * superblock_.entry_alignment;
     const auto hits = index_->hits_at(record.key_hash, offset);
-    if (!hits || !index_->erase_if_at(record.key_hash, offset)) continue;
+    if (!hits || mutated(Mutant::kEvictedNotErased)) continue;
+    if (!index_->erase_if_at(record.key_hash, offset)) continue;
     ++erased;
     hot += *hits > 0;
     if (policy_->remembers() && victim.label == Stream::small) forgotten.push_back(record);

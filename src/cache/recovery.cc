@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/mutant.h"
 #include "cache/checkpoint_io.h"
 #include "cache/replay.h"
 #include "cache/segment_scan.h"
@@ -33,7 +34,8 @@ Result<Recovered> Recovery::run(bool rebuild) {
       headers[area] = reader->header();
   }
   const auto generation = [&](int area) { return headers[area] ? headers[area]->generation : 0; };
-  const int newer = generation(1) > generation(0) ? 1 : 0;
+  const bool second = generation(1) > generation(0);
+  const int newer = second != mutated(Mutant::kOlderCheckpointChosen) ? 1 : 0;
   // The older one, or one beside an area that cannot be read, may have been superseded: segments
   // may have been reused since. Then it counts only if the log is unbroken from it to the end.
   for (const int area : {newer, 1 - newer}) {
@@ -88,7 +90,9 @@ bool Recovery::from_checkpoint(int area, bool must_be_contiguous) {
     return result.has_value();
   };
   if (!step(find_lives()) || !step(scan_what_is_not_vouched_for())) return false;
-  if (must_be_contiguous && !chain_reaches_checkpoint()) return false;
+  if (must_be_contiguous && !chain_reaches_checkpoint() && !mutated(Mutant::kBrokenLogAccepted)) {
+    return false;
+  }
   if (!load_pages(*reader)) return false;
   out_.counts.read_bytes += reader->bytes_read();
   return step(replay());
@@ -127,6 +131,7 @@ bool Recovery::load_pages(CheckpointReader& reader) {
       if (offset < begin || offset >= end) return true;
       const auto segment = static_cast<std::uint32_t>((offset - begin) / superblock_.segment_bytes);
       const auto life = lives_.find(segment);
+      if (mutated(Mutant::kReusedSlotsKept)) return false;
       if (life != lives_.end()) return life->second.reopened;  // replay puts them back
       return out_.table[segment].state == kFree;
     });
@@ -174,7 +179,7 @@ void Recovery::finish() {
   for (const auto& header : survey_) {
     if (header) out_.next_generation = std::max(out_.next_generation, header->generation + 1);
   }
-  if (!out_.clean) {
+  if (!out_.clean && !mutated(Mutant::kNumbersUsedAgain)) {
     out_.next_batch += kBatchesSkipped;
     out_.next_generation += kGenerationsSkipped;
     out_.next_sequence += kSequencesSkipped;

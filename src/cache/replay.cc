@@ -5,6 +5,8 @@
 #include <tuple>
 #include <utility>
 
+#include "base/mutant.h"
+
 namespace rawcache {
 
 // --- Which segments have been written since ---
@@ -169,7 +171,8 @@ Result<void> Recovery::scan_what_is_not_vouched_for() {
   // The newest of a stream is always scanned, it is where the stream goes on.
   for (auto segment = order_.rbegin(); segment != order_.rend(); ++segment) {
     Life& life = lives_.at(*segment);
-    if (!is_last(life) && vouched_for(life) && !rebuilding_) continue;
+    const bool trusted = life.trailer && mutated(Mutant::kFooterTrusted);
+    if (!is_last(life) && (vouched_for(life) || trusted) && !rebuilding_) continue;
     if (auto scanned = scan(life); !scanned) return scanned;
   }
   judge_batches();
@@ -183,7 +186,7 @@ void Recovery::note(const ScannedEntry& entry, const Life& life) {
 Result<void> Recovery::apply(const Noted& noted) {
   ++out_.counts.entries;
   if (noted.entry.kind == EntryKind::remove) {
-    index_.erase(noted.entry.key_hash);
+    if (!mutated(Mutant::kRemovesNotReplayed)) index_.erase(noted.entry.key_hash);
   } else if (auto put = index_.put(noted.entry.key_hash, noted.entry.location); !put) {
     return std::unexpected(put.error());
   }
@@ -201,14 +204,16 @@ void Recovery::judge_batches() {
     const std::uint64_t previous = sequence - since;
     for (auto passed = batches_.upper_bound(previous);
          passed != batches_.end() && passed->first < sequence; ++passed) {
-      given_up_.insert(passed->first);
+      if (!mutated(Mutant::kGivenUpBatchCounts)) given_up_.insert(passed->first);
     }
   }
   for (const auto& [sequence, batch] : batches_) {
-    if (sequence <= stated_durable_ || batch.whole_parts != batch.parts) continue;
+    const bool whole = batch.whole_parts == batch.parts || mutated(Mutant::kCutOffBatchCounts);
+    if (sequence <= stated_durable_ || !whole) continue;
     const std::uint64_t since = std::min<std::uint64_t>(batch.since_previous, sequence);
     const std::uint64_t previous = sequence - since;
-    const bool follows = previous <= stated_durable_ || counted_.contains(previous);
+    const bool follows = previous <= stated_durable_ || counted_.contains(previous) ||
+                         mutated(Mutant::kBatchBehindAGapCounts);
     if (follows && !given_up_.contains(sequence)) counted_.insert(sequence);
   }
 }
@@ -223,7 +228,8 @@ Result<void> Recovery::replay() try {
   noted_.clear();
   if (auto gathered = gather(); !gathered) return gathered;
   std::ranges::sort(noted_, {}, [](const Noted& noted) {
-    return std::tuple(noted.entry.sequence, noted.generation, noted.entry.location.offset);
+    const std::uint64_t sequence = mutated(Mutant::kReplayUnordered) ? 0 : noted.entry.sequence;
+    return std::tuple(sequence, noted.generation, noted.entry.location.offset);
   });
   for (const Noted& noted : noted_) {
     if (auto applied = apply(noted); !applied) return applied;
@@ -237,7 +243,8 @@ Result<void> Recovery::replay() try {
 Result<void> Recovery::gather() {
   for (const std::uint32_t segment : order_) {
     Life& life = lives_.at(segment);
-    if (life.last_batch < superblock_.dead_below_batch) continue;
+    const bool dead = life.last_batch < superblock_.dead_below_batch;
+    if (dead && !mutated(Mutant::kClearedIsReplayed)) continue;
     if (!life.scan) {
       const auto records =
           read_footer_records(disk_, superblock_, segment, *life.trailer, out_.counts.read_bytes);
@@ -308,10 +315,12 @@ void Recovery::gather_scan(const Life& life) {
       continue;
     }
     if (last) head.open_position = part.end(superblock_.block_bytes) - start;
-    if (part.header.sequence < superblock_.dead_below_batch) continue;
+    const bool dead = part.header.sequence < superblock_.dead_below_batch;
+    if (dead && !mutated(Mutant::kClearedIsReplayed)) continue;
     // The checkpoint knows better: an entry in it may have rotted since, and a batch that was cut
     // off before it stays so.
-    const bool in_checkpoint = part.header.sequence < std::max(out_.replay_from, oldest);
+    const bool in_checkpoint = part.header.sequence < std::max(out_.replay_from, oldest) &&
+                               !mutated(Mutant::kCheckpointReplayedAgain);
     if (!in_checkpoint) {
       ++out_.counts.batches;
       if (!part.complete) ++out_.counts.damaged_parts;

@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/math.h"
+#include "base/mutant.h"
 
 namespace rawcache {
 namespace {
@@ -16,6 +17,12 @@ constexpr auto kSealed = static_cast<std::uint8_t>(SegmentState::sealed);
 /// opened: what is asked for twice at once is not worth keeping for that.
 constexpr std::uint64_t kYoungShare = 50;
 constexpr std::uint64_t kYoungWhileOpen = ~std::uint64_t{0};
+
+/// Free, and the durable checkpoint knows it.
+bool is_forgotten(const SegmentRecord& record, std::uint64_t replay_from) {
+  return record.state == kFree &&
+         (record.last_batch < replay_from || mutated(Mutant::kReusedBeforeCheckpoint));
+}
 
 }  // namespace
 
@@ -133,9 +140,9 @@ void SegmentLog::resume(std::uint32_t segment, std::uint32_t previous, std::uint
 }
 
 bool SegmentLog::is_usable(std::uint32_t segment, std::uint64_t replay_from) const {
-  const SegmentRecord& record = table_[segment];
-  return record.state == kFree && record.last_batch < replay_from &&
-         copies_through_[segment] < first_volatile_;
+  const bool copied =
+      copies_through_[segment] < first_volatile_ || mutated(Mutant::kReusedBeforeCopies);
+  return is_forgotten(table_[segment], replay_from) && copied;
 }
 
 std::optional<std::uint32_t> SegmentLog::usable_free(std::uint64_t replay_from) const {
@@ -156,9 +163,8 @@ std::uint64_t SegmentLog::usable_free_count(std::uint64_t replay_from) const {
 }
 
 std::uint64_t SegmentLog::usable_after_flush(std::uint64_t replay_from) const {
-  return static_cast<std::uint64_t>(std::ranges::count_if(table_, [&](const SegmentRecord& record) {
-    return record.state == kFree && record.last_batch < replay_from;
-  }));
+  return static_cast<std::uint64_t>(std::ranges::count_if(
+      table_, [&](const SegmentRecord& record) { return is_forgotten(record, replay_from); }));
 }
 
 void SegmentLog::copies_moved(std::uint64_t first_volatile, std::uint64_t batch) {

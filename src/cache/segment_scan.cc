@@ -4,6 +4,7 @@
 
 #include "base/aligned_buffer.h"
 #include "base/math.h"
+#include "base/mutant.h"
 #include "format/size_class.h"
 
 namespace rawcache {
@@ -89,7 +90,10 @@ Result<SegmentScan> scan_segment(Disk& disk, const Superblock& superblock, std::
   if (!generation) return scan;
   for (std::uint64_t at = 0; at < bytes.size();) {
     const auto header = decode_batch_header(bytes.subspan(at), {superblock.id, offset + at, 0});
-    if (!header || header->generation != *generation || header->bytes > bytes.size() - at) {
+    const bool ghost =
+        header && header->generation != *generation && !mutated(Mutant::kOlderLifeAccepted);
+    if (!header || ghost || header->bytes > bytes.size() - at) {
+      if (mutated(Mutant::kScanEndsAtBadBlock)) break;
       at += superblock.block_bytes;
       continue;
     }

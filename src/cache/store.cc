@@ -4,6 +4,7 @@
 #include <bit>
 #include <limits>
 
+#include "base/mutant.h"
 #include "cache/cache_impl.h"
 #include "format/size_class.h"
 
@@ -230,7 +231,8 @@ Result<void> RawDiskCache::Impl::append(Writing& writing) {
 Result<LogWriter::Obstacle> RawDiskCache::Impl::try_append(Writing& writing) {
   EntryFields& entry = writing.entry;
   MutexLock lock(log_mutex_);
-  if (writing.unless_written != nullptr && writing.unless_written->written) {
+  const bool overtaken = writing.unless_written != nullptr && writing.unless_written->written;
+  if (overtaken && !mutated(Mutant::kLoadUndoesWrite)) {
     writing.verdict = Verdict::overtaken;
     return LogWriter::Obstacle::none;
   }

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "base/aligned_buffer.h"
+#include "base/mutant.h"
 
 namespace rawcache {
 
@@ -22,7 +23,9 @@ Result<LoadedSuperblock> load_superblock(Disk& disk) {
     }
     auto superblock = decode_superblock(block.bytes(), copy);
     if (superblock) {
-      if (!newest || superblock->write_generation > newest->superblock.write_generation) {
+      const bool newer =
+          newest && superblock->write_generation > newest->superblock.write_generation;
+      if (!newest || newer != mutated(Mutant::kOlderSuperblockChosen)) {
         newest = LoadedSuperblock{*superblock, copy};
       }
     } else {
@@ -41,11 +44,12 @@ Result<LoadedSuperblock> replace_superblock(Disk& disk, const LoadedSuperblock& 
   AlignedBuffer block = AlignedBuffer::allocate(superblock.block_bytes);
   if (block.empty()) return std::unexpected(Error(Errc::out_of_memory, "superblock"));
   superblock.write_generation = current.superblock.write_generation + 1;
-  const int copy = 1 - current.copy;
+  const int copy = mutated(Mutant::kSuperblockInPlace) ? current.copy : 1 - current.copy;
   encode_superblock(block.bytes(), superblock, copy);
   if (auto written = disk.write(kSuperblockOffsets[copy], block.bytes()); !written) {
     return std::unexpected(written.error());
   }
+  if (mutated(Mutant::kSuperblockNotSynced)) return LoadedSuperblock{superblock, copy};
   if (auto synced = disk.sync(); !synced) return std::unexpected(synced.error());
   return LoadedSuperblock{superblock, copy};
 }

@@ -8,6 +8,7 @@
 #include "base/aligned_buffer.h"
 #include "base/assert.h"
 #include "base/math.h"
+#include "base/mutant.h"
 
 namespace rawcache {
 
@@ -24,7 +25,8 @@ std::string describe(const DiskInfo& info, const IoRequest& request) {
 /// What is wrong with the request; null if nothing.
 const char* fault_of(const DiskInfo& info, const IoRequest& request) {
   if (request.size == 0) return "empty";
-  if (!is_aligned(request.offset, info.io_alignment)) return "offset not aligned";
+  const bool aligned = is_aligned(request.offset, info.io_alignment);
+  if (!aligned && !mutated(Mutant::kUnalignedAccepted)) return "offset not aligned";
   if (!is_aligned(request.size, info.io_alignment)) return "size not aligned";
   if (request.offset > info.size_bytes || request.size > info.size_bytes - request.offset) {
     return "outside the disk";
@@ -123,6 +125,7 @@ Result<void> Disk::read(std::uint64_t offset, std::span<std::byte> into) {
   }
   request.data = bounce.data();
   if (Result<void> ran = run(batch); !ran) return ran;
+  if (mutated(Mutant::kBounceNotCopied)) return {};
   std::memcpy(into.data(), bounce.data(), into.size());
   return {};
 }

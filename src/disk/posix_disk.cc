@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/mutant.h"
 #include "base/mutex.h"
 
 namespace rawcache {
@@ -27,7 +28,8 @@ int transfer(int fd, const IoRequest& request) {
                               ? ::pread(fd, request.data + done, request.size - done, at)
                               : ::pwrite(fd, request.data + done, request.size - done, at);
     if (moved > 0) {
-      done += static_cast<std::size_t>(moved);
+      done +=
+          mutated(Mutant::kShortTransferAccepted) ? request.size : static_cast<std::size_t>(moved);
     } else if (moved == 0) {
       return EIO;
     } else if (errno == EAGAIN && ++retries < kRetriesMax) {
@@ -41,7 +43,7 @@ int transfer(int fd, const IoRequest& request) {
 
 int sync_data(int fd) {
   while (::fdatasync(fd) != 0) {
-    if (errno != EINTR) return errno;
+    if (errno != EINTR || mutated(Mutant::kInterruptIsAnError)) return errno;
   }
   return 0;
 }

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/mutant.h"
 #include "base/mutex.h"
 #include "disk/posix_disk.h"
 #include "disk/uring_ring.h"
@@ -198,7 +199,7 @@ class UringDisk::Flight {
       item.rest.offset += moved;
       item.rest.size -= moved;
       item.retries = 0;
-      if (item.rest.size != 0) {
+      if (item.rest.size != 0 && !mutated(Mutant::kShortCompletionAccepted)) {
         retry_.push_back(index);
       } else {
         finish(item, 0);

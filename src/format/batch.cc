@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/math.h"
+#include "base/mutant.h"
 #include "format/bytes.h"
 #include "format/segment.h"
 
@@ -35,7 +36,8 @@ std::optional<BatchHeader> decode_batch_header(std::span<const std::byte> bytes,
   if (bytes.size() < sizeof(BatchHeader)) return std::nullopt;
   const auto header = load<BatchHeader>(bytes);
   if (header.magic != kBatchMagic) return std::nullopt;
-  if (header.checksum != checksum_of(header, header_seed(place, header.generation))) {
+  if (header.checksum != checksum_of(header, header_seed(place, header.generation)) &&
+      !mutated(Mutant::kBatchHeaderChecksumIgnored)) {
     return std::nullopt;
   }
   if (header.part >= header.parts || header.bytes < sizeof(BatchHeader)) return std::nullopt;
@@ -74,6 +76,7 @@ std::optional<EntryView> EntryWalker::next() {
       searched_bytes_ += header.key_bytes + std::size_t{header.value_bytes};
     }
     if (searched_bytes_ > kSearchBudgetFactor * part_.size()) break;
+    if (mutated(Mutant::kWalkEndsAtDamage)) break;
     position_ += entry_alignment_;
   }
   position_ = part_.size();
@@ -81,7 +84,8 @@ std::optional<EntryView> EntryWalker::next() {
 }
 
 bool EntryWalker::complete() const {
-  return !damaged_ && found_ == header_.entries && digest_ == header_.digest;
+  const bool same = digest_ == header_.digest || mutated(Mutant::kBatchDigestIgnored);
+  return !damaged_ && found_ == header_.entries && same;
 }
 
 }  // namespace rawcache

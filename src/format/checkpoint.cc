@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/math.h"
+#include "base/mutant.h"
 #include "format/bytes.h"
 
 namespace rawcache {
@@ -82,7 +83,8 @@ std::optional<ChunkHeader> decode_chunk(std::span<const std::byte> chunk, std::u
                                         std::uint64_t generation, const Place& place) {
   if (chunk.size() < sizeof(ChunkHeader)) return std::nullopt;
   const auto header = load<ChunkHeader>(chunk);
-  if (header.magic != kChunkMagic || header.number != number || header.generation != generation) {
+  if (header.magic != kChunkMagic || header.number != number) return std::nullopt;
+  if (header.generation != generation && !mutated(Mutant::kChunkOfAnyGeneration)) {
     return std::nullopt;
   }
   if (header.payload_bytes > chunk.size() - sizeof(ChunkHeader)) return std::nullopt;

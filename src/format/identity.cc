@@ -1,5 +1,6 @@
 #include "format/identity.h"
 
+#include "base/mutant.h"
 #include "format/bytes.h"
 
 namespace rawcache {
@@ -18,7 +19,11 @@ std::uint64_t place_seed(const Place& place) {
   struct Seeded {
     std::uint64_t hi, lo, offset, generation;
   };
-  return hash_struct(Seeded{place.id.hi, place.id.lo, place.offset, place.generation}, 0);
+  Seeded seeded{place.id.hi, place.id.lo, place.offset, place.generation};
+  if (mutated(Mutant::kPlaceWithoutCache)) seeded.hi = seeded.lo = 0;
+  if (mutated(Mutant::kPlaceWithoutOffset)) seeded.offset = 0;
+  if (mutated(Mutant::kPlaceWithoutGeneration)) seeded.generation = 0;
+  return hash_struct(seeded, 0);
 }
 
 }  // namespace rawcache
