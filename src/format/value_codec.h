@@ -17,7 +17,7 @@ bool has_codec(Codec codec);
 bool is_level_of(Codec codec, int level);
 
 /// Whether a sample of the bytes has so many different ones that an order-0 coder would save less
-/// than about an eighth. Costs some 50 ns. It is wrong about long repetitions of random bytes.
+/// than about an eighth. Reads 128 bytes. It is wrong about long repetitions of random bytes.
 bool looks_random(std::span<const std::byte> value);
 
 /// The working memory of the codecs, kept from call to call. For one thread at a time.
