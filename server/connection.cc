@@ -18,6 +18,13 @@ bool would_block(std::error_code error) {
          error == std::errc::resource_unavailable_try_again;
 }
 
+bool only_reads(const Request& request) {
+  const bool meta = request.verb == Verb::meta_get;
+  return request.verb == Verb::get || request.verb == Verb::gets ||
+         request.verb == Verb::meta_noop ||
+         (meta && !request.meta.has_ttl && !request.meta.has_vivify);
+}
+
 }  // namespace
 
 Connection::Connection(Hub& hub, Loop& loop, std::unique_ptr<Stream> stream)
@@ -176,10 +183,20 @@ void Connection::execute() {
     Executor(self->hub_, self->session_, self->run_).execute(self->hub_.options.output_bytes_max);
     self->loop_.post([self] {
       self->executing_ = false;
+      self->measure();
       self->executed();
       self->advance();
     });
   });
+}
+
+// Once for a run: it is what each of its commands has waited for.
+void Connection::measure() {
+  if (!run_.done()) return;
+  const bool reads = std::ranges::all_of(run_.requests, only_reads);
+  const auto ns = std::chrono::nanoseconds(Clock::now() - run_.received).count();
+  Counters& counters = hub_.counters;
+  (reads ? counters.get_latency : counters.write_latency).add(static_cast<std::uint64_t>(ns));
 }
 
 void Connection::executed() {

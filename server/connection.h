@@ -51,6 +51,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool take_incomplete(Request& request, const Parsed& parsed);
   void skip(std::uint64_t bytes);
   void execute();
+  void measure();
   void executed();
   void write();
   bool hold_output();

@@ -96,6 +96,9 @@ class OfAServer(WatchTest):
         self.assertEqual(len(seen), 2)
         lookups = sum(look["latency_s"]["lookup_batch"]["per_second"] * look["interval_s"] for look in seen)
         self.assertEqual(round(lookups), 8)
+        reads = sum(look["latency_s"]["get"]["per_second"] * look["interval_s"] for look in seen)
+        writes = sum(look["latency_s"]["write"]["per_second"] * look["interval_s"] for look in seen)
+        self.assertEqual((round(reads), round(writes)), (8, 1))
         for look in seen:
             self.assertTrue(0.9 < look["interval_s"] < 30, look)
             calls = look["latency_s"]["lookup_batch"]
