@@ -192,6 +192,7 @@ TEST_F(AdmissionTest, AnEvictedValueDoesNotComeBackBehindOneThatOnlyWaited) {
   ASSERT_GE(gone.size(), 50u);
   std::uint64_t waited = 0;
   for (const std::uint64_t k : gone) waited += store_buffered(k, 2) == StoredIn::memory;
+  EXPECT_GT(waited, 0u);
   ASSERT_TRUE(cache->flush_writes());
   crash(CrashPolicy::lose_all);
   for (const std::uint64_t k : gone) {
