@@ -49,8 +49,9 @@ class Node:
 
     def __init__(self, program, folder, number, port, on_start):
         self.port, self.log = port, folder / f"node{number}.log"
+        # sync, since this shows what a kill leaves: with the default the last 0.1 s may be lost.
         self.command = [program, "serve", "--path", str(folder / f"node{number}"), "--create", "--capacity", "64MiB",
-                        "--listen", f"127.0.0.1:{port}", "--on-start", on_start]
+                        "--listen", f"127.0.0.1:{port}", "--on-start", on_start, "--durability", "sync"]
         self.process = None
 
     def start(self):
@@ -99,6 +100,14 @@ def expect(what, holds):
         sys.exit(f"this is not as it should be: {what}")
 
 
+def until(look, is_so, seconds=20):
+    """What is seen at last: looks until it is as it should be, or for so long."""
+    deadline = time.monotonic() + seconds
+    while not is_so(seen := look()) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return seen
+
+
 def value_of(key, version):
     return f"{key} version {version} ".ljust(VALUE_BYTES, ".")
 
@@ -132,7 +141,6 @@ def through_the_proxy(cluster, keys, on_start):
     shares = [sum(1 for key in keys if owner[key] == i) for i in range(SERVERS)]
     print(f"       they are spread {' / '.join(map(str, shares))}")
     lost = [key for key in keys if owner[key] == 0]
-    time.sleep(0.5)  # nothing stays buffered for longer than 0.1 s
 
     cluster.nodes[0].end(signal.SIGKILL)
     found = all_of(client)
@@ -148,9 +156,9 @@ def through_the_proxy(cluster, keys, on_start):
     start = time.monotonic()
     cluster.nodes[0].start()
     print(f"       it serves again {time.monotonic() - start:.2f} s after its start")
-    time.sleep(2.5)  # server_retry_timeout
-    client.get(keys[0])  # twemproxy takes it in again; a multi-get that does so is split by old and new places
-    found = all_of(client)
+    # After server_retry_timeout twemproxy takes it in again; a multi-get that does so is split by old and new places.
+    wanted = set(keys) - set(lost) if on_start == "flush" else set(keys)
+    found = until(lambda: all_of(client), lambda found: set(found) == wanted)
     if on_start == "flush":
         expect("back with --on-start flush, it is empty: its keys miss", set(found) == set(keys) - set(lost))
         return
@@ -171,7 +179,6 @@ def past_the_proxy(cluster, keys, on_start):
         client.set(key, value_of(key, 1))
     expect(f"libmemcached with ketama: {len(keys)} keys stored and found",
            client.get_multi(keys) == {key: value_of(key, 1) for key in keys})
-    time.sleep(0.5)
 
     cluster.nodes[1].end(signal.SIGKILL)
     found = {}
@@ -185,7 +192,6 @@ def past_the_proxy(cluster, keys, on_start):
     expect("none with a wrong value", all(value == value_of(key, 1) for key, value in found.items()))
 
     cluster.nodes[1].start()
-    time.sleep(2.5)  # dead_timeout
     fresh = pylibmc.Client([f"127.0.0.1:{node.port}" for node in cluster.nodes], behaviors={"ketama": True})
     back = fresh.get_multi(keys)
     if on_start == "flush":

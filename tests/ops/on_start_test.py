@@ -25,11 +25,10 @@ class OnStart(unittest.TestCase):
 
     def after(self, policy, away=0.0, how=signal.SIGTERM):
         """What is found under a key after a restart with this policy."""
-        server = Serving(PROGRAM, self.folder, *(["--on-start", policy] if policy else []))
+        server = Serving(PROGRAM, self.folder, "--durability", "sync", *(["--on-start", policy] if policy else []))
         self.addCleanup(server.kill)
         with server.client() as client:
             self.assertEqual(client.set("key", "old"), "STORED")
-        time.sleep(0.5)  # so that a kill finds it flushed
         server.stop(how)
         time.sleep(away)
         server.start()
