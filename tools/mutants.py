@@ -83,7 +83,7 @@ KILLERS = {
     "kBrokenLogAccepted": ("contracts_test", "SupersededCheckpoint.IsNotUsedIfTheNewerIsLost"),
     "kReusedSlotsKept": ("contracts_test", "CheckpointTest.SlotsIntoSegmentsThatWereReusedSinceAreDropped"),
     "kNumbersUsedAgain": ("contracts_test", "RecoveryTest.BatchesBehindALostFirstBlockAreNotContinuedByTheNextLife"),
-    "kUnreadableIgnored": ("crash_test", "*OpenMayMeetAFault*"),
+    "kUnreadableIgnored": ("fault_test", "*OpenMayMeetAFault*"),
     "kCutOffNotErased": ("contracts_test", "RecoveryTest.ABatchThatWasCutOffDoesNotCountWhenItsSegmentHasBeenSealedEither"),
     "kOpeningNotNoted": ("contracts_test", "RecoveryTest.BatchesBehindALostFirstBlockAreNotContinuedByTheNextLife"),
     "kClockForgotten": ("contracts_test", "Lifetime.AClockSetBackRevivesNothing"),
