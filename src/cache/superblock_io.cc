@@ -17,7 +17,11 @@ Result<LoadedSuperblock> load_superblock(Disk& disk) {
     AlignedBuffer block = AlignedBuffer::allocate(kIoMemoryAlignment);
     if (block.empty()) return std::unexpected(Error(Errc::out_of_memory, "superblock"));
     if (kSuperblockOffsets[copy] + block.size() > disk.info().size_bytes) continue;
-    if (auto read = disk.read(kSuperblockOffsets[copy], block.bytes()); !read) {
+    // A read that fails is tried again before the other copy is trusted: this one may be the only
+    // one that knows of the last clear.
+    auto read = disk.read(kSuperblockOffsets[copy], block.bytes());
+    if (!read) read = disk.read(kSuperblockOffsets[copy], block.bytes());
+    if (!read) {
       damaged = true;
       continue;
     }

@@ -420,5 +420,22 @@ TEST_F(RecoveryTest, ItSaysWhenTheCacheWasWrittenLast) {
   EXPECT_EQ(recovered_until(), closed);
 }
 
+// One copy of the superblock knows of the clear, and cannot be read at first.
+TEST_F(RecoveryTest, AReadOfASuperblockThatFailsOnceUndoesNoClear) {
+  ASSERT_TRUE(cache->store("key", "value"));
+  faults().fail(FaultyDisk::Op::write, 2, EIO);
+  ASSERT_TRUE(cache->clear());
+  faults().heal();
+  for (std::uint64_t n = 1; n <= 3; ++n) {
+    SCOPED_TRACE(n);
+    cut_power(CrashPolicy::keep_all);
+    faults().fail(FaultyDisk::Op::read, n, EIO);
+    const auto opened = try_open();
+    faults().heal();
+    if (!opened) open();
+    EXPECT_EQ(get("key"), "error not_found");
+  }
+}
+
 }  // namespace
 }  // namespace rawcache::testing
