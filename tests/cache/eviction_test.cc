@@ -2,7 +2,6 @@
 // from, and a power cut loses none of them and brings nothing back.
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <chrono>
 #include <thread>
 
@@ -103,30 +102,31 @@ TEST_F(EvictionTest, CopiesSurviveAPowerCutAndOverwritesOfThemToo) {
   EXPECT_GT(copied, 0u);
 }
 
-// The maintenance thread has chosen what to copy and reads it when all of it is overwritten.
+// What is to be copied has been chosen and is being read when some of it is overwritten.
 TEST_F(EvictionTest, ACopyNeverTakesThePlaceOfWhatWasStoredMeanwhile) {
-  options.maintenance_thread = true;
-  reopen();
   store_hot(1);
   churn(0.1, 1);
-  for (std::uint64_t i = 0; i < kHot; ++i) ASSERT_EQ(get(hot(i)), value_of(hot(i), 1, kSize));
+  const std::string newer = value_of(hot(0), 2, kSize);
   const Superblock s = superblock();
-  const auto here = std::this_thread::get_id();
-  std::atomic<bool> overwritten{false};
+  std::thread overwriting;
+  bool storing = false;
   device->at_each_request([&](const FaultyDisk::Event& event) {
     const bool footer = (event.offset + event.size - s.segments_offset) % s.segment_bytes == 0;
-    if (event.op != FaultyDisk::Op::read || footer || std::this_thread::get_id() == here) return;
-    if (overwritten.exchange(true)) return;
-    for (std::uint64_t i = 0; i < kHot; ++i) {
-      EXPECT_TRUE(cache->store_buffered(hot(i), value_of(hot(i), 2, kSize)));
-    }
+    if (event.op != FaultyDisk::Op::read || footer || !storing || overwriting.joinable()) return;
+    overwriting = std::thread([&] { EXPECT_TRUE(cache->store_buffered(hot(0), newer)); });
+    while (get(hot(0)) != newer) std::this_thread::yield();
   });
-  while (!overwritten) churn(0.02, 1);
-  for (std::uint64_t i = 0; i < kHot; ++i) EXPECT_EQ(get(hot(i)), value_of(hot(i), 2, kSize));
-  close();
+  for (std::uint64_t i = 0; !overwriting.joinable(); ++i) {
+    ASSERT_EQ(get(hot(i % kHot)), value_of(hot(i % kHot), 1, kSize));
+    storing = true;  // which frees a segment now and then
+    ASSERT_TRUE(cache->store_buffered(key(next_++), value_of("cold", i, kSize)));
+    storing = false;
+  }
+  overwriting.join();
   device->at_each_request({});
-  open();
-  for (std::uint64_t i = 0; i < kHot; ++i) EXPECT_EQ(get(hot(i)), value_of(hot(i), 2, kSize));
+  EXPECT_EQ(get(hot(0)), newer);
+  reopen();
+  EXPECT_EQ(get(hot(0)), newer);
 }
 
 TEST_F(EvictionTest, WhatIsDeadIsNotCopied) {

@@ -343,6 +343,25 @@ TEST_F(RecoveryTest, AFailingReadWhileRecoveringHidesNoValueForEver) {
   }
 }
 
+TEST_F(RecoveryTest, WhatCannotBeReadForGoodMakesOpenFailUnlessThatIsAccepted) {
+  churn(60, 1);
+  cut_power(CrashPolicy::lose_all);
+  const std::vector<std::byte> image = durable_image();
+  replace_device(image);
+  open();
+  const std::uint64_t reads = faults().count(FaultyDisk::Op::read);
+  for (const bool accepted : {false, true}) {
+    options.accept_unreadable = accepted;
+    for (std::uint64_t n = accepted ? reads : 1; n <= reads; ++n) {
+      replace_device(image);
+      faults().fail(FaultyDisk::Op::read, n, EIO, FaultyDisk::Repeat::for_ever);
+      EXPECT_EQ(try_open().has_value(), accepted) << "from read " << n << " of " << reads;
+      faults().heal();
+    }
+  }
+  for (const std::string& name : all_keys()) EXPECT_TRUE(model.contains(name)) << name;
+}
+
 // The power cut loses the first block of a new segment and keeps the second batch in it.
 TEST_F(RecoveryTest, BatchesBehindALostFirstBlockAreNotContinuedByTheNextLife) {
   options.max_operations = 1;  // every call a batch, under way and not synced
