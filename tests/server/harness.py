@@ -41,9 +41,9 @@ class Client:
     def send(self, data):
         self.socket.sendall(data)
 
-    def read_until(self, end):
+    def read_until(self, end, times=1):
         data = b""
-        while not data.endswith(end):
+        while not (data.endswith(end) and data.count(end) >= times):
             some = self.socket.recv(1 << 20)
             if not some:
                 return data + b"<closed>"
@@ -53,7 +53,9 @@ class Client:
     def ask(self, data):
         """Everything that is answered to `data`."""
         self.send(data + b"mn\r\n")
-        reply = self.read_until(b"MN\r\n")
+        # A command of `data` may be answered with MN itself, in a packet of its own.
+        own = sum(line.startswith(b"mn") for line in data.split(b"\r\n"))
+        reply = self.read_until(b"MN\r\n", 1 + own)
         return reply[:-4] if reply.endswith(b"MN\r\n") else reply
 
     def read_to_end(self):
