@@ -58,7 +58,7 @@ constexpr double kSmallShare = 0.125;  ///< of the segments, for what has not pr
 /// A segment counts as filled this much at least, however much of it has died.
 constexpr std::uint64_t kFilledPercentMin = 75;
 constexpr std::uint64_t kMostlyDeadShare = 8;
-constexpr std::uint64_t kCheckpointShare = 8;  ///< half of the small queue at most
+constexpr std::uint64_t kCheckpointShare = 5;  ///< 1/10 of the capacity: within the small queue
 
 /// Two queues: new entries wait in the small one; what is asked for there moves to the main one, by
 /// copying or, where a segment is good enough as a whole, by relabelling it.

@@ -10,9 +10,9 @@
 namespace rawcache {
 namespace {
 
-/// The log grows by this many times a checkpoint's size before the next: checkpoints cost 1/16 of
+/// The log grows by this many times a checkpoint's size before the next: checkpoints cost 1/64 of
 /// the writes at most, as long as the shares below allow.
-constexpr std::uint64_t kLogPerCheckpointByte = 32;
+constexpr std::uint64_t kLogPerCheckpointByte = 64;
 constexpr std::uint64_t kReplayShareMin = 16;  ///< at least 1/16 of the capacity between two
 constexpr std::uint64_t kReplayShareMax = 2;   ///< at most 1/2, which bounds the replay
 
