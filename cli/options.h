@@ -79,6 +79,7 @@ struct ReplayArguments : CommonArguments {  ///< path: the file to replay on; em
   double admission_percent = 5;    ///< of the capacity, in memory instead
   std::uint64_t memory_bytes = 0;  ///< of the memory tier
   std::uint32_t scale = 1;
+  double restart_percent = 0;  ///< of the requests; 0: none
 };
 
 struct ServeArguments : CommonArguments {

@@ -87,6 +87,12 @@ void add_replay_arguments(CLI::App& command, ReplayArguments& arguments) {
       ->check(CLI::Range(1, 1 << 20).description(""))
       ->type_name("N");
   command
+      .add_option("--restart-every", arguments.restart_percent,
+                  "Close and open the cache after every N % of the requests; what is told of\n"
+                  "writes begins anew (never)")
+      ->check(CLI::Range(0.001, 99.999).description(""))
+      ->type_name("N");
+  command
       .add_option_function<std::string>(
           "--device",
           [&arguments](const std::string& text) {

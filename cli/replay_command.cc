@@ -175,6 +175,7 @@ Result<Row> run_one(const Trace& trace, double percent, std::uint64_t capacity,
                     .admission_percent = arguments.admission_percent,
                     .memory_bytes = arguments.memory_bytes,
                     .scale = arguments.scale,
+                    .restart_percent = arguments.restart_percent,
                     .path = arguments.path};
   if (setup.capacity == 0) {
     setup.capacity = static_cast<std::uint64_t>(double(trace.footprint()) * percent / 100);

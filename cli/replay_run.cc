@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <memory>
 #include <vector>
 
+#include "cli/forwarding_disk.h"
 #include "cli/output.h"
 #include "rawcache/raw_disk_cache.h"
 
@@ -102,31 +104,45 @@ Geometry lay_out(const Trace& trace, const ReplaySetup& setup) {
   return geometry;
 }
 
-Result<RawDiskCache> make_cache(const Trace& trace, const ReplaySetup& setup) {
-  const Geometry geometry = lay_out(trace, setup);
-  Options options;
-  options.max_operations = 1 << 20;
-  options.max_buffer_bytes = geometry.buffer_bytes;
-  options.maintenance_thread = false;
-  options.eviction = setup.policy;
-  options.wa_cap = setup.wa_cap;
-  options.admission = setup.admission;
-  if (geometry.waiting_bytes != 0) options.admission_memory_bytes = geometry.waiting_bytes;
-  options.memory_bytes = setup.memory_bytes;
-  options.now = [] { return std::int64_t{1}; };
-  if (!setup.path.empty()) {
-    if (auto made = RawDiskCache::format(setup.path, geometry.format, true); !made) {
-      return std::unexpected(made.error());
+/// A device that outlives the caches which are opened on it.
+class Device {
+ public:
+  static Result<Device> make(const Trace& trace, const ReplaySetup& setup) {
+    Device device;
+    const Geometry geometry = lay_out(trace, setup);
+    Options& options = device.options_;
+    options.max_operations = 1 << 20;
+    options.max_buffer_bytes = geometry.buffer_bytes;
+    options.maintenance_thread = false;
+    options.eviction = setup.policy;
+    options.wa_cap = setup.wa_cap;
+    options.admission = setup.admission;
+    if (geometry.waiting_bytes != 0) options.admission_memory_bytes = geometry.waiting_bytes;
+    options.memory_bytes = setup.memory_bytes;
+    options.now = [] { return std::int64_t{1}; };
+    device.path_ = setup.path;
+    if (!setup.path.empty()) {
+      auto made = RawDiskCache::format(setup.path, geometry.format, true);
+      if (!made) return std::unexpected(made.error());
+      return device;
     }
-    return RawDiskCache::open(setup.path, options);
+    device.memory_ = make_memory_disk(geometry.device_bytes);
+    if (!device.memory_) return std::unexpected(Error(Errc::out_of_memory, "a disk in memory"));
+    auto made = RawDiskCache::format(*device.memory_, geometry.format);
+    if (!made) return std::unexpected(made.error());
+    return device;
   }
-  auto disk = make_memory_disk(geometry.device_bytes);
-  if (!disk) return std::unexpected(Error(Errc::out_of_memory, "a disk in memory"));
-  if (auto made = RawDiskCache::format(*disk, geometry.format); !made) {
-    return std::unexpected(made.error());
+
+  Result<RawDiskCache> open() const {
+    if (!memory_) return RawDiskCache::open(path_, options_);
+    return RawDiskCache::open(std::make_unique<ForwardingDisk>(memory_), options_);
   }
-  return RawDiskCache::open(std::move(disk), options);
-}
+
+ private:
+  Options options_;
+  std::string path_;
+  std::shared_ptr<Disk> memory_;  ///< null: the device is at path_
+};
 
 }  // namespace
 
@@ -135,16 +151,27 @@ Result<ReplayResult> replay(const Trace& trace, const ReplaySetup& setup,
   // Checkpoints of a small cache come often; do not give their memory back each time.
   ::mallopt(M_MMAP_THRESHOLD, kHeapBytesKept);
   ::mallopt(M_TRIM_THRESHOLD, kHeapBytesKept);
-  auto cache = make_cache(trace, setup);
+  const auto device = Device::make(trace, setup);
+  if (!device) return std::unexpected(device.error());
+  auto cache = device->open();
   if (!cache) return std::unexpected(cache.error());
   std::uint64_t largest = 0;
   for (std::uint32_t object = 0; object < trace.sizes.size(); ++object) {
     largest = std::max(largest, entry_size(trace, object, setup.scale));
   }
   const std::vector<std::byte> content(largest, std::byte{0x5A});
+  const auto restart_every =
+      static_cast<std::uint64_t>(double(trace.requests.size()) * setup.restart_percent / 100);
   ReplayResult result;
   const auto start = std::chrono::steady_clock::now();
   for (const std::uint32_t object : trace.requests) {
+    const bool restarts = restart_every != 0 && result.requests % restart_every == 0;
+    if (restarts && result.requests != 0) {
+      if (auto closed = cache->close(); !closed) return std::unexpected(closed.error());
+      cache = device->open();
+      if (!cache) return std::unexpected(cache.error());
+      result.put_bytes = 0;
+    }
     const std::uint64_t number = object;
     char key[sizeof(number)];
     std::memcpy(key, &number, sizeof(number));

@@ -20,13 +20,15 @@ struct ReplaySetup {
   double admission_percent = 5;    ///< wanted_again: of the capacity, in memory instead
   std::uint64_t memory_bytes = 0;  ///< of the memory tier
   std::uint32_t scale = 1;         ///< sizes and capacity are divided by this
+  double restart_percent = 0;      ///< of the requests; closed and opened each time
   std::string path;                ///< file to replay on; empty: in memory
 };
 
 struct ReplayResult {
   std::uint64_t requests = 0, misses = 0;
   std::uint64_t bytes = 0, missed_bytes = 0;  ///< as the trace counts them
-  std::uint64_t put_bytes = 0;                ///< of the missed entries, as the cache counts them
+  /// Of the missed entries, as the cache counts them. After a restart this and `stats` begin anew.
+  std::uint64_t put_bytes = 0;
   double seconds = 0;
   Stats stats;
   double miss_ratio() const { return double(misses) / double(requests); }

@@ -101,6 +101,15 @@ class ReplayTest(unittest.TestCase):
         self.assertEqual(plain["miss_ratio"], with_memory["miss_ratio"])
         self.assertEqual(plain["miss_ratio"], on_a_file["miss_ratio"])
 
+    def test_restarts_lose_no_entry(self):
+        path = self.write("t.rct", pack(self.requests))
+        row, _ = self.replay(path, "--capacity", "200%", "--restart-every", "7")
+        self.assertAlmostEqual(row["miss_ratio"], self.distinct / len(self.requests), places=6)
+        on_a_file, _ = self.replay(path, "--capacity", "200%", "--restart-every", "30", "--device",
+                                   str(self.folder / "cache"))
+        self.assertEqual(on_a_file["miss_ratio"], row["miss_ratio"])
+        self.run_program(path, "--capacity", "10%", "--restart-every", "0", status=USAGE)
+
     def test_a_suite_is_run_at_five_sizes(self):
         packed = subprocess.run(["zstd", "-q"], input=pack(self.requests), capture_output=True, check=False)
         if packed.returncode != 0:
