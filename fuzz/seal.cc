@@ -27,23 +27,35 @@ void seal_superblocks(std::span<std::byte> image) {
   }
 }
 
+/// Seals chunks from `at` on that hold `bytes`, and returns their digest.
+std::uint64_t seal_chunks(std::span<std::byte> image, const Superblock& geometry, std::uint64_t at,
+                          std::uint64_t end, std::uint64_t bytes) {
+  std::uint64_t digest = kDigestStart;
+  for (std::uint64_t sealed = 0; sealed < bytes && at < end;) {
+    const auto place = image.subspan(at, std::min(kCheckpointChunkBytes, end - at));
+    if (place.size() < sizeof(ChunkHeader)) break;
+    const auto chunk = load<ChunkHeader>(place);
+    if (chunk.magic != kChunkMagic || chunk.payload_bytes > place.size() - sizeof chunk) break;
+    digest =
+        digest_next(digest, encode_chunk(place, chunk.number, chunk.generation, chunk.payload_bytes,
+                                         {.id = geometry.id, .offset = at}));
+    sealed += chunk.payload_bytes;
+    at += place.size();
+  }
+  return digest;
+}
+
 void seal_checkpoint(std::span<std::byte> image, const Superblock& geometry, int area) {
   const std::uint64_t offset = geometry.checkpoint_offset[area];
   const std::uint64_t end = offset + geometry.checkpoint_bytes;
   auto header = load<CheckpointHeader>(image.subspan(offset));
   if (header.magic != kCheckpointMagic) return;
-  header.stream_digest = kDigestStart;
-  std::uint64_t sealed = 0;
-  std::uint64_t at = offset + geometry.block_bytes;
-  while (sealed < header.stream_bytes && at < end) {
-    const auto bytes = image.subspan(at, std::min(kCheckpointChunkBytes, end - at));
-    const auto chunk = load<ChunkHeader>(bytes);
-    if (chunk.magic != kChunkMagic || chunk.payload_bytes > bytes.size() - sizeof chunk) break;
-    header.stream_digest = digest_next(
-        header.stream_digest, encode_chunk(bytes, chunk.number, chunk.generation,
-                                           chunk.payload_bytes, {.id = geometry.id, .offset = at}));
-    sealed += chunk.payload_bytes;
-    at += bytes.size();
+  header.stream_digest =
+      seal_chunks(image, geometry, offset + geometry.block_bytes, end, header.stream_bytes);
+  if (header.stream_bytes <= geometry.checkpoint_bytes) {
+    const std::uint64_t hints =
+        offset + checkpoint_area_bytes(header.stream_bytes, geometry.block_bytes);
+    header.hint_digest = seal_chunks(image, geometry, hints, end, header.hint_bytes);
   }
   seal_struct(image.subspan(offset), header, {.id = geometry.id, .offset = offset});
 }

@@ -7,6 +7,7 @@
 //   memory_lookup.cc  the same from the memory tier
 //   reclaim.cc      freeing segments: what is kept, copied and dropped
 //   maintenance.cc  spare segments, checkpoint, clear
+//   hints.cc        what eviction remembers across an orderly close
 //   delayed_clear.cc  a clear at a time to come
 //   watch.cc        what loads watch while they fetch
 //   open.cc         open, recover, close
@@ -327,6 +328,11 @@ class RawDiskCache::Impl {
   Result<Barrier> raise_barrier();
   Result<std::uint64_t> write_snapshot(CheckpointWriter& writer, const Barrier& barrier) const;
   Result<void> clear_locked() REQUIRES(checkpoint_mutex_);
+
+  // hints.cc
+  Result<void> write_hints(CheckpointWriter& writer) const;
+  void load_hints(int area);
+
   // delayed_clear.cc
   bool clear_is_due();
   Result<void> carry_out_clear();

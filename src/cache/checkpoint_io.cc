@@ -6,7 +6,6 @@
 
 #include "base/math.h"
 #include "base/mutant.h"
-#include "format/batch.h"
 
 namespace rawcache {
 
@@ -33,11 +32,10 @@ CheckpointWriter::CheckpointWriter(Disk& disk, const Superblock& superblock, int
       area_offset_(superblock.checkpoint_offset[area]),
       generation_(generation),
       chunk_(std::move(chunk)),
-      next_offset_(area_offset_ + superblock.block_bytes),
-      digest_(kDigestStart) {}
+      next_offset_(area_offset_ + superblock.block_bytes) {}
 
 Result<void> CheckpointWriter::append(std::span<const std::byte> bytes) {
-  stream_bytes_ += bytes.size();
+  streams_[at_].bytes += bytes.size();
   while (!bytes.empty()) {
     const std::size_t piece = std::min<std::size_t>(bytes.size(), chunk_.size() - fill_);
     std::memcpy(chunk_.data() + fill_, bytes.data(), piece);
@@ -59,13 +57,28 @@ Result<void> CheckpointWriter::write_chunk() {
   const std::uint64_t checksum =
       encode_chunk(chunk_.bytes().first(size), number_, generation_, fill_ - sizeof(ChunkHeader),
                    {superblock_->id, next_offset_, 0});
-  digest_ = digest_next(digest_, checksum);
+  streams_[at_].digest = digest_next(streams_[at_].digest, checksum);
   if (auto written = disk_->write(next_offset_, chunk_.bytes().first(size)); !written)
     return written;
   next_offset_ += size;
   ++number_;
   fill_ = sizeof(ChunkHeader);
   return {};
+}
+
+Result<void> CheckpointWriter::begin_hints() {
+  if (fill_ > sizeof(ChunkHeader)) {
+    if (auto written = write_chunk(); !written) return written;
+  }
+  at_ = 1;
+  return {};
+}
+
+bool CheckpointWriter::takes(std::uint64_t bytes) const {
+  const std::uint64_t waiting = fill_ - sizeof(ChunkHeader);
+  const std::uint64_t block = superblock_->block_bytes;
+  const std::uint64_t size = checkpoint_area_bytes(waiting + bytes, superblock_->block_bytes);
+  return next_offset_ + size - block <= area_offset_ + superblock_->checkpoint_bytes;
 }
 
 Result<void> CheckpointWriter::finish() {
@@ -78,8 +91,10 @@ Result<void> CheckpointWriter::finish() {
 
 Result<void> CheckpointWriter::commit(CheckpointHeader header) {
   header.generation = generation_;
-  header.stream_bytes = stream_bytes_;
-  header.stream_digest = digest_;
+  header.stream_bytes = streams_[0].bytes;
+  header.stream_digest = streams_[0].digest;
+  header.hint_bytes = streams_[1].bytes;
+  header.hint_digest = streams_[1].digest;
   const std::span<std::byte> block = chunk_.bytes().first(superblock_->block_bytes);
   encode_checkpoint_header(block, header, {superblock_->id, area_offset_, 0});
   if (auto written = disk_->write(area_offset_, block); !written) return written;
@@ -106,13 +121,31 @@ std::optional<CheckpointReader> CheckpointReader::open(Disk& disk, const Superbl
   }
   reader.header_ = *header;
   reader.next_offset_ = offset + superblock.block_bytes;
-  reader.digest_ = kDigestStart;
+  reader.bytes_wanted_ = header->stream_bytes;
+  reader.digest_wanted_ = header->stream_digest;
+  return reader;
+}
+
+std::optional<CheckpointReader> CheckpointReader::open_hints(Disk& disk,
+                                                             const Superblock& superblock,
+                                                             int area) {
+  auto reader = open(disk, superblock, area);
+  if (!reader) return std::nullopt;
+  const CheckpointHeader& header = reader->header_;
+  if (header.hint_bytes == 0 || header.hint_bytes > superblock.checkpoint_bytes) {
+    return std::nullopt;
+  }
+  reader->next_offset_ = superblock.checkpoint_offset[area] +
+                         checkpoint_area_bytes(header.stream_bytes, superblock.block_bytes);
+  reader->number_ = static_cast<std::uint32_t>(divide_up(header.stream_bytes, kChunkPayloadBytes));
+  reader->bytes_wanted_ = header.hint_bytes;
+  reader->digest_wanted_ = header.hint_digest;
   return reader;
 }
 
 bool CheckpointReader::next_chunk() {
   const std::uint64_t end = superblock_->checkpoint_offset[area_] + superblock_->checkpoint_bytes;
-  const std::uint64_t left = header_.stream_bytes - stream_read_;
+  const std::uint64_t left = bytes_wanted_ - stream_read_;
   const std::uint64_t size = round_up(std::min(kCheckpointChunkBytes, left + sizeof(ChunkHeader)),
                                       superblock_->block_bytes);
   if (left == 0 || next_offset_ + size > end) return false;
@@ -142,7 +175,7 @@ bool CheckpointReader::read(std::span<std::byte> into) {
 }
 
 bool CheckpointReader::complete() const {
-  return rest_.empty() && stream_read_ == header_.stream_bytes && digest_ == header_.stream_digest;
+  return rest_.empty() && stream_read_ == bytes_wanted_ && digest_ == digest_wanted_;
 }
 
 }  // namespace rawcache

@@ -62,6 +62,22 @@ void Ghost::clear() {
   entries_ = 0;
 }
 
+void Ghost::copy_bucket(std::size_t bucket, std::vector<RememberedKey>& keys) const {
+  for (const Slot& slot : buckets_[bucket]) {
+    if (slot.tag != 0 && age(slot) <= kEpochsPerWindow) keys.push_back({slot.tag, age(slot)});
+  }
+}
+
+bool Ghost::load_bucket(std::size_t bucket, std::span<const RememberedKey> keys) {
+  if (bucket >= buckets_.size() || keys.size() > kBucketSlots) return false;
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    if (keys[i].tag == 0 || keys[i].age > kEpochsPerWindow) return false;
+    buckets_[bucket][i] = {keys[i].tag, static_cast<std::uint16_t>(epoch_ - keys[i].age)};
+    ++entries_;
+  }
+  return true;
+}
+
 // Epochs are 16 bits: before they come round, everything has been swept many times.
 void Ghost::pass(std::uint64_t bytes) {
   bytes_in_epoch_ += bytes;

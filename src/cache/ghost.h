@@ -4,7 +4,10 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <span>
 #include <vector>
+
+#include "format/checkpoint.h"
 
 namespace rawcache {
 
@@ -13,6 +16,8 @@ namespace rawcache {
 /// Not synchronised.
 class Ghost {
  public:
+  static constexpr std::size_t kBucketSlots = 8;
+
   /// Room for about `entries`; remembers what was dropped within the last `window_bytes`.
   Ghost(std::uint64_t entries, std::uint64_t window_bytes);
 
@@ -26,13 +31,20 @@ class Ghost {
   bool take(std::uint64_t key_hash);
   void clear();
 
+  // To be saved and loaded, bucket by bucket, by a table of as many entries and the same window.
+
+  std::size_t buckets() const { return buckets_.size(); }
+  /// Adds what a bucket remembers to `keys`.
+  void copy_bucket(std::size_t bucket, std::vector<RememberedKey>& keys) const;
+  /// Fills an empty bucket. False: no bucket remembers such keys.
+  bool load_bucket(std::size_t bucket, std::span<const RememberedKey> keys);
+
   std::uint64_t entries() const { return entries_; }
   std::uint64_t memory_bytes() const { return buckets_.size() * sizeof(Bucket); }
 
  private:
   /// Steps in which time passes; a window is that many.
   static constexpr std::uint64_t kEpochsPerWindow = 1024;
-  static constexpr std::size_t kBucketSlots = 8;
   struct Slot {
     std::uint16_t tag = 0;  ///< 0: empty
     std::uint16_t epoch = 0;

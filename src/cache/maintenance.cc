@@ -197,6 +197,9 @@ Result<bool> RawDiskCache::Impl::take_checkpoint(bool closing) {
   const auto attempt = [&]() -> Result<bool> {
     auto entries = write_snapshot(*writer, *barrier);
     if (!entries) return std::unexpected(entries.error());
+    if (closing) {
+      if (auto hints = write_hints(*writer); !hints) return std::unexpected(hints.error());
+    }
     // What the snapshot points to must be durable before the checkpoint can be valid.
     if (!mutated(Mutant::kCheckpointBeforeItsData)) {
       if (auto flushed = flush_writes(); !flushed) return std::unexpected(flushed.error());

@@ -228,6 +228,7 @@ Result<void> RawDiskCache::Impl::start() {
   recovery_counts_ = recovered->counts;
   recovery_counts_.read_bytes = disk_->counters().read_bytes - disk_counters_at_open_.read_bytes;
   if (clean) {
+    load_hints(recovered->checkpoint_area);
     if (auto noted = note_opened(recovered->checkpoint_generation); !noted) return noted;
   }
   {

@@ -87,17 +87,26 @@ void Verifier::check_superblocks() {
 
 void Verifier::check_checkpoints() {
   std::vector<std::byte> piece(kCheckpointChunkBytes);
+  const auto is_whole = [&](CheckpointReader& reader, std::uint64_t bytes) {
+    for (std::uint64_t left = bytes; left > 0;) {
+      const std::uint64_t size = std::min<std::uint64_t>(left, piece.size());
+      if (!reader.read(std::span(piece).first(size))) return false;
+      left -= size;
+    }
+    return reader.complete();
+  };
   for (int area = 0; area < 2; ++area) {
     auto reader = CheckpointReader::open(disk_, superblock_, area);
     if (!reader) continue;  // never written, or cut off by a crash: the other one counts
-    for (std::uint64_t left = reader->header().stream_bytes; left > 0;) {
-      const std::uint64_t size = std::min<std::uint64_t>(left, piece.size());
-      if (!reader->read(std::span(piece).first(size))) break;
-      left -= size;
-    }
-    if (!reader->complete()) {
+    const CheckpointHeader& header = reader->header();
+    const auto damaged = [&](const std::string& what) {
       add(superblock_.checkpoint_offset[area], superblock_.checkpoint_bytes,
-          "checkpoint " + std::to_string(reader->header().generation) + " is damaged");
+          what + " " + std::to_string(header.generation) + " is damaged");
+    };
+    if (!is_whole(*reader, header.stream_bytes)) damaged("checkpoint");
+    auto hints = CheckpointReader::open_hints(disk_, superblock_, area);
+    if (header.hint_bytes != 0 && (!hints || !is_whole(*hints, header.hint_bytes))) {
+      damaged("what eviction remembers by checkpoint");
     }
   }
 }

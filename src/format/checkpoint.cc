@@ -10,7 +10,6 @@ namespace rawcache {
 
 namespace {
 
-constexpr std::uint64_t kChunkPayloadBytes = kCheckpointChunkBytes - sizeof(ChunkHeader);
 constexpr std::uint64_t kPageCountBytes = 2;
 constexpr std::uint64_t kSlotBytes = 8;
 

@@ -1,5 +1,6 @@
 // The checkpoint: the saved index and segment table. A header block, then the stream (segment
-// table, then the index pages) in chunks that each carry a checksum. Bytes: docs/disk_format.md.
+// table, then the index pages) in chunks that each carry a checksum, then perhaps hints in chunks
+// of their own: what eviction has learnt and may forget. Bytes: docs/disk_format.md.
 #pragma once
 
 #include <cstddef>
@@ -34,7 +35,9 @@ struct CheckpointHeader {
   std::uint64_t stream_bytes;
   std::uint64_t stream_digest;  ///< of the chunks' checksums, in order (digest_next)
   std::uint64_t closed;         ///< 1: written by an orderly close, nothing followed it
-  std::uint64_t reserved[3];
+  std::uint64_t hint_bytes;     ///< behind the stream; 0: none
+  std::uint64_t hint_digest;    ///< of their chunks' checksums, in order
+  std::uint64_t reserved[1];
   std::uint64_t checksum;
 };
 static_assert(sizeof(CheckpointHeader) == 128 &&
@@ -64,6 +67,16 @@ struct SegmentRecord {
 static_assert(sizeof(SegmentRecord) == 32 &&
               std::has_unique_object_representations_v<SegmentRecord>);
 
+/// A key that was evicted unasked, as the hints name it: by the bucket that it lies in and this.
+struct RememberedKey {
+  std::uint16_t tag;  ///< of the key's hash, never 0
+  std::uint16_t age;  ///< since it was evicted, in 1024ths of the time that it is remembered
+};
+static_assert(sizeof(RememberedKey) == 4 &&
+              std::has_unique_object_representations_v<RememberedKey>);
+
+/// What a chunk holds at most.
+inline constexpr std::uint64_t kChunkPayloadBytes = kCheckpointChunkBytes - sizeof(ChunkHeader);
 /// Space that one area needs: header block and chunks for a stream of this size.
 std::uint64_t checkpoint_area_bytes(std::uint64_t stream_bytes, std::uint32_t block_bytes);
 /// Largest stream: every segment, every page, every entry.

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <thread>
 
+#include "cache/checkpoint_io.h"
 #include "support/cache_fixture.h"
 
 namespace rawcache::testing {
@@ -172,6 +173,56 @@ TEST_F(EvictionTest, WhatComesBackJoinsTheMainStreamEvenWithoutCopies) {
 }
 
 // Order between the streams is that of the sequences.
+TEST_F(EvictionTest, WhatHasGoneIsRememberedAcrossAnOrderlyCloseOnly) {
+  churn(1.5, 1);
+  const std::uint64_t remembered = cache->stats().ghost_entries;
+  ASSERT_GT(remembered, 100u);
+  reopen();
+  EXPECT_NEAR(double(cache->stats().ghost_entries), double(remembered), 0.02 * double(remembered));
+  const std::uint64_t gone = next_ - cache->stats().capacity_bytes * 13 / 10 / kSize;
+  store_what_comes_back(key(gone), value_of(key(gone), 2, kSize));
+  ASSERT_TRUE(cache->flush_writes());
+  crash(CrashPolicy::lose_all);
+  EXPECT_EQ(cache->stats().ghost_entries, 0u);
+  EXPECT_EQ(get(key(gone)), value_of(key(gone), 2, kSize));
+}
+
+TEST_F(EvictionTest, WhatMayBeCopiedIsKnownAcrossAnOrderlyClose) {
+  churn(2, 1);
+  // Not hot enough for their segments to stay as they are.
+  for (std::uint64_t i = 0; i < next_; ++i) {
+    if (i % 5 < 2) (void)cache->lookup(key(i));
+  }
+  reopen();
+  churn(0.2, 1);
+  EXPECT_GT(cache->stats().logical_write_amplification(), options.wa_cap)
+      << "more was copied than has been earned since";
+}
+
+TEST_F(EvictionTest, HintsThatAreDamagedCostNothingElse) {
+  churn(1.5, 1);
+  const std::uint64_t entries = cache->stats().entries;
+  close();
+  ASSERT_EQ(RawDiskCache::verify(device->medium())->damage_count, 0u);
+  const Superblock s = superblock();
+  std::size_t found = 0;
+  for (int area = 0; area < 2; ++area) {
+    const auto reader = CheckpointReader::open(device->medium(), s, area);
+    if (!reader || reader->header().hint_bytes == 0) continue;
+    ++found;
+    const std::uint64_t hints = s.checkpoint_offset[area] +
+                                checkpoint_area_bytes(reader->header().stream_bytes, s.block_bytes);
+    device->wipe({hints + s.block_bytes, s.block_bytes}, std::byte{0x5A});
+  }
+  EXPECT_EQ(found, 1u);
+  const auto report = RawDiskCache::verify(device->medium());
+  ASSERT_TRUE(report.has_value());
+  EXPECT_EQ(report->damage_count, 1u);
+  open();
+  EXPECT_EQ(cache->stats().ghost_entries, 0u);
+  EXPECT_EQ(cache->stats().entries, entries);
+}
+
 TEST_F(EvictionTest, TheLaterOfTwoWritesInDifferentStreamsCountsAfterACrash) {
   constexpr std::size_t kLarge = 6000;
   ASSERT_TRUE(cache->store_buffered("back", value_of("back", 1, kLarge)));

@@ -27,6 +27,9 @@ CheckpointHeader some_header() {
   header.entries = 10;
   header.stream_bytes = 4 * 32 + 10 * 8 + 2;
   header.stream_digest = 0xD16E57;
+  header.closed = 1;
+  header.hint_bytes = 77;
+  header.hint_digest = 0xD16E58;
   return header;
 }
 
@@ -59,6 +62,9 @@ TEST(CheckpointHeader, IsReadBackAsItWasWritten) {
   EXPECT_EQ(header->entries, expected.entries);
   EXPECT_EQ(header->stream_bytes, expected.stream_bytes);
   EXPECT_EQ(header->stream_digest, expected.stream_digest);
+  EXPECT_EQ(header->closed, expected.closed);
+  EXPECT_EQ(header->hint_bytes, expected.hint_bytes);
+  EXPECT_EQ(header->hint_digest, expected.hint_digest);
   EXPECT_TRUE(std::all_of(bytes.begin() + sizeof(CheckpointHeader), bytes.end(),
                           [](std::byte b) { return b == std::byte{0}; }));
 }

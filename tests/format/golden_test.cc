@@ -200,8 +200,21 @@ TEST(GoldenBytes, CheckpointHeader) {
             "02000000" "03000000" "01000000" "00000000"  // open and previous segment of each stream
             "0a00000000000000" "0001000000000000"  // entries, stream bytes
             "b8b7b6b5b4b3b2b1" +        // stream digest
-                std::string(64, '0') +  // reserved
+                std::string(64, '0') +  // nothing of an orderly close
                 "3bff627e6d6a365c");
+  header.closed = 1;
+  header.hint_bytes = 20;
+  header.hint_digest = 0xC1C2C3C4C5C6C7C8;
+  encode_checkpoint_header(bytes, header, kPlace);
+  EXPECT_EQ(hex(std::span(bytes).subspan(88, 40)),
+            "0100000000000000" "1400000000000000"  // closed, bytes of hints
+            "c8c7c6c5c4c3c2c1" "0000000000000000"  // digest of hints, reserved
+            "d5c9ee2c24a3cc9e");
+}
+
+TEST(GoldenBytes, RememberedKey) {
+  const RememberedKey key{.tag = 0xA1A2, .age = 1024};
+  EXPECT_EQ(hex(std::as_bytes(std::span(&key, 1))), "a2a10004");
 }
 
 TEST(GoldenBytes, CheckpointChunk) {
