@@ -311,6 +311,7 @@ class RawDiskCache::Impl {
   void keep_segment(const EvictionStep& step);
   Result<void> copy_hot(const Victim& victim);
   std::vector<Survivor> choose_hot(const Victim& victim);
+  std::vector<Extent> next_piece(std::span<const Survivor> hot, std::uint64_t bytes_max) const;
   Result<bool> copy_entry(const EntryView& entry, const Survivor& survivor, const Victim& victim);
   void drop(const Victim& victim, Counter& cause);
 

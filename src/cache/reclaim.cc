@@ -13,8 +13,8 @@
 namespace rawcache {
 namespace {
 
-/// What is read at once of the entries to be copied. Bounds the memory, and how long others wait.
-constexpr std::uint64_t kCopyBytes = std::uint64_t{1} << 20;
+/// What is read at once to copy entries. Bounds the memory, and how long lookups wait behind it.
+constexpr std::uint64_t kCopyBytes = std::uint64_t{256} << 10;
 
 }  // namespace
 
@@ -156,21 +156,31 @@ std::vector<RawDiskCache::Impl::Survivor> RawDiskCache::Impl::choose_hot(const V
   return hot;
 }
 
+// At least one, and as many as can be read by so many bytes, what lies between them included.
+std::vector<Extent> RawDiskCache::Impl::next_piece(std::span<const Survivor> hot,
+                                                   std::uint64_t bytes_max) const {
+  std::vector<Extent> extents;
+  std::uint64_t bytes = 0;
+  for (const Survivor& next : hot) {
+    const Extent extent = located_at(next.key_hash, next.location, next.hits).extent;
+    if (!extents.empty()) {
+      const std::uint64_t gap = extent.offset - std::min(extent.offset, extents.back().end());
+      bytes += gap <= options_.read_gap_bytes ? gap : 0;
+      if (bytes + extent.size > bytes_max) break;
+    }
+    bytes += extent.size;
+    extents.push_back(extent);
+  }
+  return extents;
+}
+
 Result<void> RawDiskCache::Impl::copy_hot(const Victim& victim) {
   const std::vector<Survivor> hot = choose_hot(victim);
   const std::uint64_t piece_bytes =
       std::min<std::uint64_t>(kCopyBytes, arena_->memory().size() / 4);
   const std::int64_t time = now();
   for (std::size_t first = 0; first < hot.size();) {
-    std::vector<Extent> extents;
-    std::uint64_t bytes = 0;
-    while (first + extents.size() < hot.size()) {
-      const Survivor& next = hot[first + extents.size()];
-      const Extent extent = located_at(next.key_hash, next.location, next.hits).extent;
-      if (!extents.empty() && bytes + extent.size > piece_bytes) break;
-      bytes += extent.size;
-      extents.push_back(extent);
-    }
+    const std::vector<Extent> extents = next_piece(std::span(hot).subspan(first), piece_bytes);
     const std::vector<ReadAnswer> answers = io_->read(extents, BatchIOManager::Whole::start);
     for (std::size_t i = 0; i < answers.size(); ++i) {
       const Survivor& survivor = hot[first + i];

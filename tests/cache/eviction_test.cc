@@ -199,6 +199,36 @@ TEST_F(EvictionTest, WhatMayBeCopiedIsKnownAcrossAnOrderlyClose) {
       << "more was copied than has been earned since";
 }
 
+// Whoever looks something up meanwhile waits for no more than that.
+TEST_F(EvictionTest, WhatIsToBeCopiedIsReadAFewEntriesAtATime) {
+  cache.reset();
+  format.segment_bytes = 2_MiB;
+  format.expected_entries = 100'000;
+  options.max_operations = 256;
+  options.read_buffer_bytes = 16_MiB;
+  make_device(40_MiB);
+  open();
+  churn(1.1, 1);
+  for (std::uint64_t i = 0; i < next_; ++i) {
+    if (i % 5 < 2) (void)cache->lookup(key(i));
+  }
+  (void)device->take_calls();
+  const std::uint64_t copied = cache->stats().copied_bytes;
+  for (std::uint64_t i = 0; i < 8'000; ++i) {
+    ASSERT_TRUE(cache->store_buffered(key(next_), value_of(key(next_), 1, kSize)));
+    ++next_;
+  }
+  ASSERT_GT(cache->stats().copied_bytes - copied, 1_MiB);
+  std::uint64_t most = 0;
+  for (const DeviceCall& call : device->take_calls()) {
+    std::uint64_t bytes = 0;
+    for (const Extent& extent : call.extents) bytes += extent.size;
+    if (call.writes == 0) most = std::max(most, bytes);
+  }
+  EXPECT_GT(most, 128_KiB);
+  EXPECT_LE(most, 256_KiB);
+}
+
 TEST_F(EvictionTest, HintsThatAreDamagedCostNothingElse) {
   churn(1.5, 1);
   const std::uint64_t entries = cache->stats().entries;
