@@ -48,6 +48,9 @@ class EvictionTest : public CacheTest {
     ASSERT_TRUE(cache->store_buffered(key, value));
     EXPECT_EQ(cache->stats().ghost_hits, hits_before + 1);
   }
+  static std::uint64_t gone(const Stats& stats) {
+    return stats.evicted + stats.evicted_index_full + stats.expired;
+  }
   std::uint64_t next_ = 0;
 };
 
@@ -251,6 +254,51 @@ TEST_F(EvictionTest, HintsThatAreDamagedCostNothingElse) {
   open();
   EXPECT_EQ(cache->stats().ghost_entries, 0u);
   EXPECT_EQ(cache->stats().entries, entries);
+}
+
+// Overwrites, removes, lives of all lengths, sizes from small to large, and an index that is too
+// small at times: whatever is not there any more was counted by one cause.
+TEST_F(EvictionTest, EverythingThatHasGoneWasCountedOnce) {
+  for (const auto policy :
+       {EvictionPolicyKind::rc, EvictionPolicyKind::fifo, EvictionPolicyKind::lru}) {
+    SCOPED_TRACE(static_cast<int>(policy));
+    cache.reset();
+    format.expected_entries = 1500;
+    options.eviction = policy;
+    make_device(4_MiB);
+    open();
+    std::mt19937_64 random(5);
+    std::uint64_t removed = 0;
+    for (int i = 0; i < 15'000; ++i) {
+      clock += i % 100 == 0;
+      const std::string name = key(random() % 1000 * (random() % 6 + 1));
+      const bool there = cache->lookup(name).has_value();
+      const Stats before = cache->stats();
+      std::uint64_t more = 0;
+      if (random() % 10 == 0) {
+        ASSERT_TRUE(cache->remove_buffered(name));
+        more -= there;
+        removed += there;
+      } else if (!there || random() % 4 == 0) {
+        const std::size_t size = random() % (i / 2500 % 2 == 0 ? 4000 : 200);
+        const StoreOptions store{.ttl = std::chrono::seconds(random() % 3 * 30)};
+        ASSERT_TRUE(cache->store_buffered(name, std::string(size, 'v'), store));
+        more += !there;
+      }
+      const Stats after = cache->stats();
+      const std::uint64_t came = after.entries + gone(after) - before.entries - gone(before);
+      // What was to be overwritten or removed may be evicted for the room that takes.
+      const bool evicted = there && gone(after) != gone(before);
+      ASSERT_TRUE(came == more || (evicted && came == more + 1)) << i;
+    }
+    const Stats s = cache->stats();
+    EXPECT_EQ(s.evicted, s.evicted_hot + s.evicted_cold);
+    EXPECT_EQ(s.collisions + s.corruptions, 0u);
+    for (const std::uint64_t count : {s.evicted_cold, s.evicted_index_full, s.expired, removed}) {
+      EXPECT_GT(count, 20u);
+    }
+    EXPECT_EQ(s.copied > 0, policy == EvictionPolicyKind::rc);
+  }
 }
 
 TEST_F(EvictionTest, TheLaterOfTwoWritesInDifferentStreamsCountsAfterACrash) {
