@@ -46,7 +46,8 @@ PROOFS = [
 ]
 # (name, weight, length of inputs, executions with --ci)
 FUZZ_TARGETS = [("codecs", 15, 4096, 970_000), ("image", 3, 512, 3_000), ("operations", 3, 1024, 1_000),
-                ("configuration", 1, 256, 10_000), ("command_line", 1, 256, 20_000)]
+                ("configuration", 1, 256, 10_000), ("command_line", 1, 256, 20_000), ("commands", 1, 512, 20_000),
+                ("http_request", 1, 512, 40_000)]
 CI_FIRST_SEED = 1_000_001  # others than those of the tests by themselves
 # Folders and files whose branches are counted.
 COVERED = {
