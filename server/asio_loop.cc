@@ -43,6 +43,10 @@ class SocketStream final : public Stream {
     error = plain_error(error);
     return bytes;
   }
+  void end_writes() override {
+    std::error_code ignored;
+    socket_.shutdown(Socket::shutdown_send, ignored);
+  }
   void close() override {
     std::error_code ignored;
     socket_.close(ignored);
@@ -119,7 +123,7 @@ void AsioLoop::sweep() {
     if (idle && !connection->busy()) {
       hub_.counters.connections_idled.fetch_add(1, std::memory_order_relaxed);
       connection->close();
-    } else if (stopping_ && now >= deadline_) {
+    } else if (connection->lingered(now) || (stopping_ && now >= deadline_)) {
       connection->close();
     }
   }

@@ -71,7 +71,7 @@ void Connection::advance() {
     if (run_.done() && !parse()) {
       if (finishing_ || end_seen_) {
         finishing_ = true;
-        if (out_.empty()) return close();
+        if (out_.empty()) linger();
       } else {
         wait_for_input();
       }
@@ -100,6 +100,7 @@ std::size_t Connection::capacity_wanted() const {
 
 void Connection::readable(std::error_code error) {
   if (error) return close();
+  if (lingering_) return drain();
   if (finishing_) return;
   const auto room = in_.room(capacity_wanted());
   no_room_ = room.empty();
@@ -235,6 +236,25 @@ void Connection::write() {
     return;
   }
   hub_.budget.give_back(std::exchange(held_, 0));
+}
+
+// Closing while there is something to read resets the connection, and the client loses replies that
+// are still on their way. So it is told that nothing follows, and gets some time to close first.
+void Connection::linger() {
+  if (std::exchange(lingering_, true)) return;
+  if (end_seen_ || lingered(Clock::now())) return close();
+  stream_->end_writes();
+  drain();
+}
+
+void Connection::drain() {
+  in_.consume(in_.size());
+  std::error_code error;
+  const auto room = in_.room(kConnectionBufferMin);
+  const std::size_t bytes = room.empty() ? 0 : stream_->read(room, error);
+  if (error && !would_block(error)) return close();
+  if (!error && bytes == 0) return close();
+  wait_for_input();
 }
 
 // A client that takes its time must not hold the cache's memory for reading meanwhile, only its own

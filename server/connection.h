@@ -20,6 +20,8 @@ namespace rawcache::server {
 
 /// Input read at once, at most, unless a value is larger.
 inline constexpr std::size_t kReadBytesMax = std::size_t{256} << 10;
+/// How long a client that has been answered for the last time may take to close first.
+inline constexpr std::chrono::seconds kLingerTime{1};
 /// Commands executed at once, at most.
 inline constexpr std::size_t kRequestsPerRun = 1024;
 
@@ -39,6 +41,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   /// When something last moved.
   Clock::time_point last_moved() const { return last_moved_; }
   bool busy() const { return executing_; }
+  /// Whether it has waited long enough for a client that has been answered to close first.
+  bool lingered(Clock::time_point now) const {
+    return lingering_ && now - last_moved_ >= kLingerTime;
+  }
   /// Called once, when it is closed.
   void on_close(std::function<void(Connection*)> gone) { gone_ = std::move(gone); }
 
@@ -55,6 +61,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void executed();
   void write();
   bool hold_output();
+  void linger();
+  void drain();
   std::size_t capacity_wanted() const;
 
   Hub& hub_;
@@ -76,7 +84,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool stalled_ = false;    ///< nothing is read until the client takes its replies
   bool no_room_ = false;    ///< the input buffer is full and may not grow
   bool end_seen_ = false;   ///< the client sends no more
-  bool finishing_ = false;  ///< nothing more is read
+  bool finishing_ = false;  ///< nothing more is executed but what has been read
+  bool lingering_ = false;  ///< all is answered; what comes is dropped
   bool closed_ = false;
 };
 

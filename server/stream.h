@@ -38,6 +38,9 @@ class Stream {
   virtual std::size_t write(std::span<const std::span<const std::byte>> pieces,
                             std::error_code& error) = 0;
   virtual void wait_writable(Ready ready) = 0;
+  /// Tells the other side that nothing follows what was written. Reading goes on.
+  virtual void end_writes() = 0;
+  /// What the other side has sent and nobody has read may cost it what it has not read itself.
   virtual void close() = 0;
   /// Who is at the other side, for people.
   virtual std::string peer() const = 0;

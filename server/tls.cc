@@ -67,9 +67,13 @@ class TlsStream final : public Stream {
     if (result != 1) error = error_of(SSL_get_error(ssl_.get(), result));
     return bytes;
   }
-  void close() override {
+  void end_writes() override {
     ERR_clear_error();
-    (void)SSL_shutdown(ssl_.get());  // says that nothing more comes; who is gone need not hear it
+    (void)SSL_shutdown(ssl_.get());  // who is gone need not hear it
+    plain_->end_writes();
+  }
+  void close() override {
+    end_writes();
     plain_->close();
   }
   std::string peer() const override { return plain_->peer(); }

@@ -59,13 +59,10 @@ class Client:
         return reply[:-4] if reply.endswith(b"MN\r\n") else reply
 
     def read_to_end(self):
-        """What comes until the server closes; that it had not read everything says a reset, after the rest."""
+        """What comes until the server closes."""
         data = b""
-        try:
-            while some := self.socket.recv(1 << 20):
-                data += some
-        except ConnectionResetError:
-            pass
+        while some := self.socket.recv(1 << 20):
+            data += some
         return data
 
 

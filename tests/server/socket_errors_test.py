@@ -16,6 +16,7 @@ import report
 import serving
 
 PROGRAM = ""
+REPLY = b"VALUE a 0 16384\r\n" + b"x" * 16384 + b"\r\nEND\r\n"
 
 
 class Errors(unittest.TestCase):
@@ -39,7 +40,51 @@ class Errors(unittest.TestCase):
             reply = b""
             while piece := client.recv(1 << 20):
                 reply += piece
-        self.assertEqual(reply, (b"VALUE a 0 16384\r\n" + b"x" * 16384 + b"\r\nEND\r\n") * 64)
+        self.assertEqual(reply, REPLY * 64)
+
+    def ask_for_more_than_is_read(self, last):
+        """A server that answers 512 times and then `last`, and has not read all that it was sent; and a client
+        that has taken none of it."""
+        server = serving.Serving(PROGRAM, self.folder)
+        self.addCleanup(server.kill)
+        with server.client() as client:
+            self.assertEqual(client.set("a", "x" * 16384), "STORED")
+        client = socket.socket()
+        self.addCleanup(client.close)
+        client.settimeout(30)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)  # nearly all waits at the server
+        client.connect(("127.0.0.1", server.port))
+        silent = b"set b 0 0 1000 noreply\r\n" + b"x" * 1000 + b"\r\n"
+        client.sendall(b"get a\r\n" * 512 + last + silent * 1000)
+        time.sleep(0.3)
+        return server, client
+
+    def read_to_end(self, client):
+        """A reset would be an exception."""
+        data = b""
+        while piece := client.recv(1 << 16):
+            data += piece
+        return data
+
+    def test_replies_on_their_way_arrive_although_the_server_closes_with_input_unread(self):
+        _, client = self.ask_for_more_than_is_read(b"quit\r\n")
+        self.assertEqual(self.read_to_end(client), REPLY * 512)
+
+    def test_replies_on_their_way_arrive_although_the_server_stops_with_input_unread(self):
+        server, client = self.ask_for_more_than_is_read(b"")
+        server.process.terminate()
+        self.assertEqual(self.read_to_end(client), REPLY * 512)
+        client.close()
+        self.assertEqual(server.process.wait(timeout=30), 0)
+
+    def test_a_client_that_does_not_close_is_waited_for_a_short_while_only(self):
+        server = serving.Serving(PROGRAM, self.folder)
+        self.addCleanup(server.kill)
+        with server.client() as client:
+            self.assertEqual(client.set("a", "x"), "STORED")
+            began = time.monotonic()
+            self.assertEqual(server.stop(), 0)
+            self.assertLess(time.monotonic() - began, 4)
 
     def test_an_address_in_use_is_told_as_such(self):
         server = serving.Serving(PROGRAM, self.folder)
