@@ -72,9 +72,11 @@ void Connection::advance() {
       if (finishing_ || end_seen_) {
         finishing_ = true;
         if (out_.empty()) linger();
-      } else {
-        wait_for_input();
+        return;
       }
+      // After a run there is often more; one try, so that no client keeps others from their turn.
+      if (std::exchange(read_on_, false) && read()) continue;
+      if (!closed_) wait_for_input();
       return;
     }
     execute();
@@ -102,18 +104,26 @@ void Connection::readable(std::error_code error) {
   if (error) return close();
   if (lingering_) return drain();
   if (finishing_) return;
+  if (read()) return advance();
+  if (!closed_) wait_for_input();
+}
+
+// False: nothing was there, or the client is gone.
+bool Connection::read() {
   const auto room = in_.room(capacity_wanted());
   no_room_ = room.empty();
-  if (!no_room_) {
-    const std::size_t bytes = stream_->read(room, error);
-    if (error && would_block(error)) return wait_for_input();
-    if (error) return close();
-    end_seen_ = bytes == 0;
-    in_.filled(bytes);
-    hub_.counters.bytes_read.fetch_add(bytes, std::memory_order_relaxed);
-    last_moved_ = Clock::now();
+  if (no_room_) return true;
+  std::error_code error;
+  const std::size_t bytes = stream_->read(room, error);
+  if (error) {
+    if (!would_block(error)) close();
+    return false;
   }
-  advance();
+  end_seen_ = bytes == 0;
+  in_.filled(bytes);
+  hub_.counters.bytes_read.fetch_add(bytes, std::memory_order_relaxed);
+  last_moved_ = Clock::now();
+  return true;
 }
 
 void Connection::skip(std::uint64_t bytes) {
@@ -180,10 +190,14 @@ void Connection::execute() {
     return executed();
   }
   executing_ = true;
-  hub_.pool->post([self = shared_from_this()] {
+  // Stores of many threads at once would only wait for each other, at every entry. One does them
+  // all, unless each is to wait for a flush, which they share.
+  const bool together = hub_.options.acknowledge == Acknowledge::buffered && only_stores(run_);
+  (together ? hub_.writer : hub_.pool)->post([self = shared_from_this()] {
     Executor(self->hub_, self->session_, self->run_).execute(self->hub_.options.output_bytes_max);
     self->loop_.post([self] {
       self->executing_ = false;
+      self->read_on_ = true;
       self->measure();
       self->executed();
       self->advance();

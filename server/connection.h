@@ -52,6 +52,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void advance();
   void wait_for_input();
   void readable(std::error_code error);
+  bool read();
   /// Parses what is there into a run; true if there is something to execute.
   bool parse();
   bool take_incomplete(Request& request, const Parsed& parsed);
@@ -81,6 +82,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Clock::time_point last_moved_;
   bool waiting_input_ = false, waiting_output_ = false;
   bool executing_ = false;
+  bool read_on_ = false;    ///< there may be input although nobody has said so
   bool stalled_ = false;    ///< nothing is read until the client takes its replies
   bool no_room_ = false;    ///< the input buffer is full and may not grow
   bool end_seen_ = false;   ///< the client sends no more

@@ -37,6 +37,14 @@ bool needs_no_cache(const Run& run) {
   return true;
 }
 
+bool only_stores(const Run& run) {
+  for (std::size_t i = run.next; i < run.requests.size(); ++i) {
+    const Verb verb = run.requests[i].verb;
+    if (verb != Verb::set && !is_about_the_server(verb)) return false;
+  }
+  return true;
+}
+
 Executor::Executor(Hub& hub, Session& session, Run& run)
     : hub_(hub), session_(session), run_(run), out_(run.replies), now_(unix_now()) {}
 

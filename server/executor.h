@@ -31,6 +31,9 @@ bool becomes_batch(const Request& request);
 /// Whether a run can be executed on the event loop: it does not call the cache.
 bool needs_no_cache(const Run& run);
 
+/// Whether a run only writes to the log, of which there is one: it never reads from the disk.
+bool only_stores(const Run& run);
+
 class Executor {
  public:
   Executor(Hub& hub, Session& session, Run& run);

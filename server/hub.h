@@ -22,7 +22,8 @@ struct Hub {
         options(the_options),
         budget(the_options.memory_bytes_max),
         started(std::chrono::steady_clock::now()),
-        pool(std::make_unique<WorkerPool>(workers)) {}
+        pool(std::make_unique<WorkerPool>(workers)),
+        writer(std::make_unique<WorkerPool>(1)) {}
 
   ServerStats stats() {
     ServerStats stats;
@@ -45,6 +46,7 @@ struct Hub {
   const std::chrono::steady_clock::time_point started;
   std::function<void()> shut_down;  ///< what the command `shutdown` does
   std::unique_ptr<WorkerPool> pool;
+  std::unique_ptr<WorkerPool> writer;  ///< one thread, for runs of stores
 };
 
 }  // namespace rawcache::server

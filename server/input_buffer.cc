@@ -9,13 +9,12 @@
 namespace rawcache::server {
 
 namespace {
-constexpr std::size_t kFirstCapacity = 16384;
 constexpr std::size_t kGrowth = 4;
 }  // namespace
 
 std::span<std::byte> InputBuffer::room(std::size_t capacity_max) {
   if (capacity_ == 0) {
-    if (!grow(std::min(kFirstCapacity, capacity_max))) (void)grow(kConnectionBufferMin);
+    if (!grow(std::min(usual_, capacity_max))) (void)grow(kConnectionBufferMin);
   } else if (begin_ > 0) {
     std::memmove(memory_.get(), memory_.get() + begin_, end_ - begin_);
     end_ -= begin_;
@@ -25,6 +24,16 @@ std::span<std::byte> InputBuffer::room(std::size_t capacity_max) {
     (void)grow(std::min(capacity_ * kGrowth, capacity_max));
   }
   return {memory_.get() + end_, capacity_ - end_};
+}
+
+// Who fills what there is gets more next time, and less work per byte.
+void InputBuffer::filled(std::size_t bytes) {
+  end_ += bytes;
+  if (end_ == capacity_) {
+    usual_ = std::max(usual_, capacity_ * kGrowth);
+  } else if (bytes < usual_ / kGrowth) {
+    usual_ = std::max(usual_ / kGrowth, kFirstCapacity);
+  }
 }
 
 bool InputBuffer::grow(std::size_t capacity) {

@@ -28,20 +28,23 @@ class InputBuffer {
   /// Room behind what is there: at least one byte, after moving and, if that is not enough, growing
   /// to at most `capacity_max`. Empty: it is full, or the budget is used up.
   std::span<std::byte> room(std::size_t capacity_max);
-  void filled(std::size_t bytes) { end_ += bytes; }
+  void filled(std::size_t bytes);
   /// Gives the memory back if nothing is in it.
   void shrink() {
     if (begin_ == end_) release();
   }
 
  private:
+  static constexpr std::size_t kFirstCapacity = 16384;
+
   bool grow(std::size_t capacity);
   void release();
 
   MemoryBudget& budget_;
   std::unique_ptr<std::byte[]> memory_;
   std::size_t capacity_ = 0, begin_ = 0, end_ = 0;
-  std::size_t taken_ = 0;  ///< of the budget
+  std::size_t taken_ = 0;               ///< of the budget
+  std::size_t usual_ = kFirstCapacity;  ///< what is taken for a start
 };
 
 }  // namespace rawcache::server

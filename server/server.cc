@@ -48,6 +48,7 @@ class Server::Impl {
     http_.reset();
     for (auto& loop : loops_) loop->join();
     hub_.pool.reset();  // what it still does is posted to loops that have ended
+    hub_.writer.reset();
     listeners_.clear();
     signals_.reset();
     loops_.clear();
