@@ -81,16 +81,14 @@ void AsioLoop::start() {
 void AsioLoop::post(std::move_only_function<void()> task) { asio::post(context_, std::move(task)); }
 
 void AsioLoop::adopt(std::unique_ptr<Stream> stream) {
-  auto connection = std::make_shared<Connection>(hub_, *this, std::move(stream));
+  auto connection = std::make_shared<Connection>(hub_, std::move(stream));
   connections_.emplace(connection.get(), connection);
-  // It may be in the middle of one of its own calls.
-  connection->on_close([this](Connection* gone) {
+  connection->start([this](Connection* gone) {
     post([this, gone] {
       connections_.erase(gone);
       end_if_empty();
     });
   });
-  connection->start();
   if (stopping_) connection->finish();
 }
 
@@ -119,8 +117,7 @@ void AsioLoop::sweep() {
   const auto now = std::chrono::steady_clock::now();
   const auto limit = hub_.options.idle_timeout;
   for (auto& [pointer, connection] : connections_) {
-    const bool idle = limit.count() > 0 && now - connection->last_moved() > limit;
-    if (idle && !connection->busy()) {
+    if (limit.count() > 0 && connection->idle(now, limit)) {
       hub_.counters.connections_idled.fetch_add(1, std::memory_order_relaxed);
       connection->close();
     } else if (connection->lingered(now) || (stopping_ && now >= deadline_)) {

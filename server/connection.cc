@@ -27,9 +27,8 @@ bool only_reads(const Request& request) {
 
 }  // namespace
 
-Connection::Connection(Hub& hub, Loop& loop, std::unique_ptr<Stream> stream)
+Connection::Connection(Hub& hub, std::unique_ptr<Stream> stream)
     : hub_(hub),
-      loop_(loop),
       stream_(std::move(stream)),
       limits_{.item_bytes_max = hub.options.item_bytes_max,
               .flush_all_allowed = hub.options.flush_all_allowed,
@@ -44,14 +43,38 @@ Connection::~Connection() {
   hub_.counters.connections.fetch_sub(1, std::memory_order_relaxed);
 }
 
-void Connection::start() { wait_for_input(); }
+void Connection::start(std::function<void(Connection*)> gone) {
+  MutexLock lock(mutex_);
+  gone_ = std::move(gone);
+  wait_for_input();
+}
 
 void Connection::finish() {
+  MutexLock lock(mutex_);
   finishing_ = true;
   advance();
 }
 
 void Connection::close() {
+  MutexLock lock(mutex_);
+  close_locked();
+}
+
+bool Connection::idle(Clock::time_point now, Clock::duration limit) {
+  MutexLock lock(mutex_);
+  return !executing_ && now - last_moved_ > limit;
+}
+
+bool Connection::lingered(Clock::time_point now) {
+  MutexLock lock(mutex_);
+  return lingered_locked(now);
+}
+
+bool Connection::lingered_locked(Clock::time_point now) const {
+  return lingering_ && now - last_moved_ >= kLingerTime;
+}
+
+void Connection::close_locked() {
   if (closed_) return;
   closed_ = true;
   stream_->close();
@@ -88,6 +111,7 @@ void Connection::wait_for_input() {
   waiting_input_ = true;
   in_.shrink();
   stream_->wait_readable([self = shared_from_this()](std::error_code error) {
+    MutexLock lock(self->mutex_);
     self->waiting_input_ = false;
     if (!self->closed_) self->readable(error);
   });
@@ -101,7 +125,7 @@ std::size_t Connection::capacity_wanted() const {
 }
 
 void Connection::readable(std::error_code error) {
-  if (error) return close();
+  if (error) return close_locked();
   if (lingering_) return drain();
   if (finishing_) return;
   if (read()) return advance();
@@ -116,7 +140,7 @@ bool Connection::read() {
   std::error_code error;
   const std::size_t bytes = stream_->read(room, error);
   if (error) {
-    if (!would_block(error)) close();
+    if (!would_block(error)) close_locked();
     return false;
   }
   end_seen_ = bytes == 0;
@@ -190,19 +214,22 @@ void Connection::execute() {
     return executed();
   }
   executing_ = true;
+  read_on_ = true;
   // Stores of many threads at once would only wait for each other, at every entry. One does them
   // all, unless each is to wait for a flush, which they share.
   const bool together = hub_.options.acknowledge == Acknowledge::buffered && only_stores(run_);
   (together ? hub_.writer : hub_.pool)->post([self = shared_from_this()] {
-    Executor(self->hub_, self->session_, self->run_).execute(self->hub_.options.output_bytes_max);
-    self->loop_.post([self] {
-      self->executing_ = false;
-      self->read_on_ = true;
-      self->measure();
-      self->executed();
-      self->advance();
-    });
+    self->execute_on_worker();
   });
+}
+
+void Connection::execute_on_worker() {
+  Executor(hub_, session_, run_).execute(hub_.options.output_bytes_max);
+  measure();
+  MutexLock lock(mutex_);
+  executing_ = false;
+  executed();
+  advance();
 }
 
 // Once for a run: it is what each of its commands has waited for.
@@ -233,17 +260,18 @@ void Connection::write() {
     const std::size_t count = out_.front(pieces);
     std::error_code error;
     const std::size_t bytes = stream_->write(std::span(pieces).first(count), error);
-    if (error && !would_block(error)) return close();
+    if (error && !would_block(error)) return close_locked();
     out_.consume(bytes);
     hub_.counters.bytes_written.fetch_add(bytes, std::memory_order_relaxed);
     if (bytes > 0) last_moved_ = Clock::now();
     if (!error) continue;
-    if (!hold_output()) return close();
+    if (!hold_output()) return close_locked();
     waiting_output_ = true;
     stream_->wait_writable([self = shared_from_this()](std::error_code failed) {
+      MutexLock lock(self->mutex_);
       self->waiting_output_ = false;
       if (self->closed_) return;
-      if (failed) return self->close();
+      if (failed) return self->close_locked();
       self->write();
       self->advance();
     });
@@ -256,7 +284,7 @@ void Connection::write() {
 // are still on their way. So it is told that nothing follows, and gets some time to close first.
 void Connection::linger() {
   if (std::exchange(lingering_, true)) return;
-  if (end_seen_ || lingered(Clock::now())) return close();
+  if (end_seen_ || lingered_locked(Clock::now())) return close_locked();
   stream_->end_writes();
   drain();
 }
@@ -266,8 +294,8 @@ void Connection::drain() {
   std::error_code error;
   const auto room = in_.room(kConnectionBufferMin);
   const std::size_t bytes = room.empty() ? 0 : stream_->read(room, error);
-  if (error && !would_block(error)) return close();
-  if (!error && bytes == 0) return close();
+  if (error && !would_block(error)) return close_locked();
+  if (!error && bytes == 0) return close_locked();
   wait_for_input();
 }
 
