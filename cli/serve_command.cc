@@ -1,6 +1,7 @@
 // serve: opens a cache and serves it until it is told to stop.
 #include <grp.h>
 #include <pwd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -52,6 +53,21 @@ Result<void> become(const std::string& user) {
   return {};
 }
 
+/// Lets so many connections be open at once; returns how many can be.
+std::uint32_t allow_connections(std::uint32_t wanted) {
+  constexpr rlim_t kOtherFiles = 128;  // the cache, the loops, who looks at statistics
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return wanted;
+  const rlim_t files = wanted + kOtherFiles;
+  if (limit.rlim_cur >= files) return wanted;
+  rlimit more{.rlim_cur = files, .rlim_max = std::max(limit.rlim_max, files)};
+  if (setrlimit(RLIMIT_NOFILE, &more) == 0) return wanted;
+  more = {.rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max};
+  if (setrlimit(RLIMIT_NOFILE, &more) != 0) more = limit;
+  if (more.rlim_cur >= files) return wanted;
+  return more.rlim_cur > kOtherFiles ? static_cast<std::uint32_t>(more.rlim_cur - kOtherFiles) : 1;
+}
+
 /// Segments that hold the largest item, if that leaves enough of them.
 std::uint64_t segment_bytes_for(std::uint64_t item_bytes, std::uint64_t capacity) {
   constexpr std::uint64_t kUsualSegments = 256, kSegmentsMin = 32;
@@ -94,6 +110,7 @@ int run_serve(const ServeArguments& arguments) {
   options.item_bytes_max = std::min<std::uint64_t>(
       options.item_bytes_max, cache->value_bytes_max(server::kProtocolKeyBytesMax) +
                                   server::kProtocolKeyBytesMax + server::kItemOverheadBytes);
+  options.connections_max = allow_connections(options.connections_max);
   server::Server server(*cache, std::move(options));
   if (auto listening = server.listen(); !listening) {
     return fail(listening.error(), arguments.json);

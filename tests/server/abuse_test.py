@@ -4,6 +4,7 @@ abuse_test.py <rawcache> [part of a test's name]..."""
 
 import os
 import pathlib
+import shutil
 import stat
 import time
 
@@ -94,6 +95,34 @@ class Abuse(harness.ServerTest):
         refused.close()
         for client in clients:
             self.assertEqual(client.read_to_end(), b"")
+            client.close()
+
+    def start_with_files(self, limit, *options):
+        """A server that may open so many files, as ulimit has it, and is not told otherwise by being root."""
+        plain = ["setpriv", "--bounding-set", "-sys_resource"] if os.geteuid() == 0 else []
+        if plain and shutil.which(plain[0]) is None:
+            self.skipTest("setpriv is not installed")
+        server = harness.Process(self.folder / "socket", [
+            *plain, "/bin/sh", "-c", f'ulimit {limit}; exec "$@"', "sh", harness.PROGRAM, "serve", "--create", "--capacity",
+            "16MiB", "--path", str(self.folder / "cache"), "-s", str(self.folder / "socket"), *options])
+        self.addCleanup(server.kill)
+        return server
+
+    def test_as_many_clients_are_served_as_were_to_be_although_fewer_files_may_be_open(self):
+        server = self.start_with_files("-Sn 100", "-c", "300")
+        clients = [server.connect() for _ in range(300)]
+        for client in clients:
+            self.assertEqual(client.ask(b"get a\r\n"), b"END\r\n")
+            client.close()
+
+    def test_clients_for_whom_there_are_no_files_are_told_so(self):
+        server = self.start_with_files("-n 200", "-c", "300")
+        clients = [server.connect() for _ in range(72)]
+        for client in clients:
+            client.ask(b"version\r\n")
+        refused = server.connect()
+        self.assertEqual(refused.read_to_end(), b"ERROR Too many open connections\r\n")
+        for client in (*clients, refused):
             client.close()
 
     def test_the_unix_socket_is_for_its_owner(self):
