@@ -9,136 +9,36 @@ is stopped meanwhile. `./x bench --server` builds and runs it. The status is 1 i
 
 import argparse
 import contextlib
-import json
-import os
 import pathlib
 import shutil
 import signal
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 
-MEMORY_MB = 256  # of a server: its own and its page cache
-MEMCACHED_MB = 160  # so that its write buffers, its tables and some page cache fit, too
+import server_process
+
 DATA_MB = 480
-FILE_MB = 2048
 CONNECTIONS, DEPTH = 4, 100
-# As its users tune it: room is made early, writers wake often, what is read again stays where it is.
-EXTSTORE = "ext_path={}:2G,ext_wbuf_size=16,ext_threads=10,ext_max_sleep=10000,slab_automove_freeratio=0.10," \
-           "ext_recache_rate=0"
 GENTLE_MB_PER_S = 32  # of sets, which extstore keeps
 SETS_GOAL, SETS_RATIO_GOAL, BATCH_RATIO_GOAL = 75_000, 1.5, 2.0
-
-
-class MemoryGroup:
-    """A control group, version 1 or 2; without the right to make one, none, which is said."""
-
-    def __init__(self, name):
-        self.path = None
-        for parent, limit in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")):
-            path = pathlib.Path(parent, f"rawcache-{name}.{os.getpid()}")
-            with contextlib.suppress(OSError):
-                path.mkdir()
-                self.path = path
-                (path / limit).write_text(str(MEMORY_MB << 20))
-                return
-        print("No control group can be made: the page cache may hide the disk", file=sys.stderr)
-
-    def enter(self):
-        """What a process does before it becomes the server."""
-        if self.path:
-            (self.path / "cgroup.procs").write_text("0")
-
-    def close(self):
-        if self.path:
-            self.path.rmdir()
-
-
-class Server:
-    """One of the two, from its start on an empty disk until stop()."""
-
-    def __init__(self, name, command, folder):
-        self.name, self.folder = name, pathlib.Path(tempfile.mkdtemp(prefix=f"{name}-", dir=folder))
-        self.socket = str(self.folder / "socket")
-        self.group = MemoryGroup(name)
-        self.log = open(self.folder / "log", "wb")
-        self.process = subprocess.Popen([word.format(folder=self.folder) for word in command], stdout=self.log,
-                                        stderr=self.log, preexec_fn=self.group.enter)
-        while not os.path.exists(self.socket):
-            if self.process.poll() is not None:
-                raise RuntimeError(f"{name} does not serve: {(self.folder / 'log').read_text()}")
-            time.sleep(0.02)
-        time.sleep(0.2)
-
-    def signal(self, number):
-        self.process.send_signal(number)
-
-    def stats(self, what=""):
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(self.socket)
-            client.sendall(f"stats {what}".strip().encode() + b"\r\n")
-            reply = b""
-            while not reply.endswith(b"END\r\n"):
-                reply += client.recv(1 << 16)
-        return dict(line.split()[1:3] for line in reply.decode().splitlines() if line.count(" ") >= 2)
-
-    def forget_pages(self):
-        """Empties the page cache of what it has written."""
-        with open(self.folder / "data", "rb") as data:
-            os.fsync(data.fileno())
-            os.posix_fadvise(data.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-    def memory_mb(self):
-        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.split("VmRSS:")[1].split()[0]) / 1024
-
-    def index_bytes(self, entries):
-        """Memory for knowing where an entry is."""
-        if self.name == "rawcache":
-            return int(self.stats("rawcache")["index_bytes"]) / entries
-        slabs = self.stats("slabs")
-        most = max((key for key in slabs if key.endswith(":used_chunks")), key=lambda key: int(slabs[key]))
-        return int(slabs[most.replace("used_chunks", "chunk_size")]) + int(self.stats()["hash_bytes"]) / entries
-
-    def stop(self):
-        self.process.kill()
-        self.process.wait()
-        self.log.close()
-        self.group.close()
-        shutil.rmtree(self.folder)
 
 
 class Comparison:
     def __init__(self, arguments, value_bytes):
         build = pathlib.Path(arguments.build)
         self.load_program = str(build / "bench/server_load")
-        root = ["-u", "root"] if os.geteuid() == 0 else []
-        self.commands = {
-            "extstore": ["memcached", *root, "-s", "{folder}/socket", "-m", str(MEMCACHED_MB), "-t", "2", "-o",
-                         EXTSTORE.format("{folder}/data")],
-            "rawcache": [str(build / "rawcache"), "serve", "--path", "{folder}/data", "--create", "--capacity",
-                         f"{FILE_MB}MiB", "-s", "{folder}/socket", "-t", "2"],
-        }
+        self.commands = server_process.commands(build)
         self.folder, self.runs, self.value_bytes = arguments.dir, arguments.runs, value_bytes
         self.keys = DATA_MB * 1_000_000 // (value_bytes + 64)
         self.figures = {}  # (measure, server) -> one number per run
 
     def start(self, name):
-        return Server(name, self.commands[name], self.folder)
+        return server_process.Server(name, self.commands[name], self.folder)
 
     def load(self, server, **options):
-        words = [f"--{key.replace('_', '-')}={value}" for key, value in options.items() if value is not True]
-        words += [f"--{key}" for key, value in options.items() if value is True]
-        done = subprocess.run(
-            [self.load_program, f"--socket={server.socket}", f"--pid={server.process.pid}",
-             f"--value-bytes={self.value_bytes}", f"--connections={CONNECTIONS}", *words],
-            capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise RuntimeError(f"{server.name}: {done.stderr or done.stdout}")
-        return json.loads(done.stdout)
+        return server.load(self.load_program, value_bytes=self.value_bytes, connections=CONNECTIONS, **options)
 
     def note(self, measure, server, value):
         self.figures.setdefault((measure, server.name), []).append(value)

@@ -70,6 +70,24 @@ class Abuse(harness.ServerTest):
         self.assertLess(time.monotonic() - began, 5)
         deaf.close()
 
+    def test_idle_clients_and_one_that_never_reads_cost_little_memory(self):
+        server = self.start("-c", "1000", capacity="256MiB")
+        with server.connect() as client:
+            client.ask(b"set big 0 0 200000\r\n" + b"x" * 200_000 + b"\r\nget big\r\n")
+        before = server.memory_bytes()
+        clients = [server.connect() for _ in range(500)]
+        for client in clients:
+            client.ask(b"get none\r\n")
+        self.assertLess(server.memory_bytes() - before, 500 * 32_768)
+        before = server.memory_bytes()
+        clients[0].socket.settimeout(0.5)
+        with self.assertRaises(TimeoutError):
+            while True:
+                clients[0].send(b"get big\r\n" * 1000)
+        self.assertLess(server.memory_bytes() - before, 16 << 20)
+        for client in clients:
+            client.close()
+
     def test_a_client_that_reads_slowly_gets_all_of_a_large_reply(self):
         server = self.start(capacity="256MiB")
         with server.connect() as client:

@@ -90,6 +90,10 @@ class Process:
     def output(self):
         return (self.process.stdout.read() or b"").decode(errors="replace")
 
+    def memory_bytes(self):
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+) kB", status).group(1)) * 1024
+
     def signal(self, number):
         self.process.send_signal(number)
 

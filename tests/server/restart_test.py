@@ -101,6 +101,21 @@ class Restart(harness.ServerTest):
                     self.assertIn(value, allowed, key)
                     ledger[key] = {value}
 
+    def test_many_entries_survive_a_stop_and_a_kill_and_are_served_soon(self):
+        entries = 30_000
+        server = self.start()
+        with server.connect() as client:
+            client.ask(b"".join(b"set k%d 0 0 100 noreply\r\n%s\r\n" % (i, b"x" * 100) for i in range(entries)))
+        for kill in (False, True):
+            time.sleep(0.5)  # the interval of durability, and the time that a flush takes
+            server.kill() if kill else server.stop()
+            began = time.monotonic()
+            server = self.start()
+            self.assertLess(time.monotonic() - began, 5)
+            with server.connect() as client:
+                reply = client.ask(b"get " + b" ".join(b"k%d" % i for i in range(entries)) + b"\r\n")
+            self.assertEqual(reply.count(b"VALUE "), entries)
+
     def test_a_stop_answers_what_was_read(self):
         server = self.start()
         client = server.connect()
