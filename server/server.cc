@@ -47,8 +47,7 @@ class Server::Impl {
     stop();
     http_.reset();
     for (auto& loop : loops_) loop->join();
-    hub_.pool.reset();  // what it still does is posted to loops that have ended
-    hub_.writer.reset();
+    end_workers();
     listeners_.clear();
     signals_.reset();
     loops_.clear();
@@ -73,6 +72,12 @@ class Server::Impl {
   Result<void> load_tls();
   std::unique_ptr<Stream> stream_on(AsioLoop& loop, Socket socket, std::string peer);
   void welcome(AsioLoop& loop, Socket socket, std::string peer);
+  /// Waits for what they are doing, for clients that were given up. After the loops have ended, so
+  /// that nobody gives them more.
+  void end_workers() {
+    hub_.pool.reset();
+    hub_.writer.reset();
+  }
   void wait_for_signals();
   void reload();
 
@@ -209,12 +214,13 @@ Result<void> Server::Impl::run() {
   log_.say(Log::Level::notice, "serving");
   sd_notify("READY=1");
   for (auto& loop : loops_) loop->join();
+  end_workers();
   log_.say(Log::Level::notice, "stopped; flushing");
-  if (auto flushed = hub_.cache.flush_writes(); !flushed) {
-    log_.say(Log::Level::error, "flush: " + flushed.error().message());
-    return std::unexpected(flushed.error());
-  }
-  return {};
+  const auto flushed = hub_.cache.flush_writes();
+  http_.reset();  // who called may close the cache now: nobody else may look at it any more
+  if (flushed) return {};
+  log_.say(Log::Level::error, "flush: " + flushed.error().message());
+  return std::unexpected(flushed.error());
 }
 
 void Server::Impl::stop() {

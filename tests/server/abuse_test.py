@@ -4,6 +4,7 @@ abuse_test.py <rawcache> [part of a test's name]..."""
 
 import os
 import pathlib
+import re
 import shutil
 import stat
 import time
@@ -71,6 +72,8 @@ class Abuse(harness.ServerTest):
         deaf.close()
 
     def test_idle_clients_and_one_that_never_reads_cost_little_memory(self):
+        if re.search(rb"__[at]san_init", pathlib.Path(harness.PROGRAM).read_bytes()):
+            self.skipTest("a sanitizer keeps what was freed")
         server = self.start("-c", "1000", capacity="256MiB")
         with server.connect() as client:
             client.ask(b"set big 0 0 200000\r\n" + b"x" * 200_000 + b"\r\nget big\r\n")

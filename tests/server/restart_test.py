@@ -3,8 +3,11 @@
 everything, with kill -9 what the durability promises: restart_test.py <rawcache> [part of a test's
 name]..."""
 
+import contextlib
 import random
 import re
+import socket
+import threading
 import time
 
 import harness
@@ -115,6 +118,30 @@ class Restart(harness.ServerTest):
             with server.connect() as client:
                 reply = client.ask(b"get " + b" ".join(b"k%d" % i for i in range(entries)) + b"\r\n")
             self.assertEqual(reply.count(b"VALUE "), entries)
+
+    def test_who_asks_for_statistics_until_the_end_breaks_no_stop(self):
+        for _ in range(3):
+            pages = self.folder / "pages"
+            server = self.start("--http", f"unix:{pages}")
+            stopped = threading.Event()
+
+            def ask():
+                while not stopped.is_set():
+                    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
+                        client.connect(str(pages))
+                        client.sendall(b"GET /stats.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 50)
+                        while client.recv(1 << 16):
+                            pass
+
+            askers = [threading.Thread(target=ask) for _ in range(2)]
+            for asker in askers:
+                asker.start()
+            time.sleep(0.2)
+            status = server.stop()
+            stopped.set()
+            for asker in askers:
+                asker.join()
+            self.assertEqual(status, 0, server.output())
 
     def test_a_stop_answers_what_was_read(self):
         server = self.start()
