@@ -43,6 +43,7 @@ PROOFS = [
     ("fault sweeps, random", "fault_test", "FaultVolume.*RandomScenario*", 1, 500),
     ("faults, one after another", "fault_test", "FaultVolume.*AgainAndAgain*", 5, 5000),
     ("silent faults", "fault_test", "FaultVolume.*Rotten*", 2, 4000),
+    ("allocation failures", "allocation_test", "*", 0, 0),
 ]
 # (name, weight, length of inputs, executions with --ci)
 FUZZ_TARGETS = [("codecs", 15, 4096, 970_000), ("image", 3, 512, 3_000), ("operations", 3, 1024, 1_000),

@@ -110,6 +110,7 @@ class Call {
 
   /// Gives it this error as its result.
   virtual void fail(const Error& error) = 0;
+  virtual bool has_result() const = 0;
   /// Hands its result to whoever wants it.
   virtual void deliver(Delivery& delivery) = 0;
 
@@ -149,6 +150,7 @@ class CallOf : public Call {
       result.emplace(std::unexpected(error));
     }
   }
+  bool has_result() const override { return result.has_value(); }
   void deliver(Delivery& delivery) override {
     if (!done) return resume();
     // What the callback holds must not outlive it.

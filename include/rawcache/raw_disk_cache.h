@@ -78,7 +78,10 @@ struct KeyInfo {
 /// once. Durability: a `store`, `remove` or `flush_writes` that returned ok has made itself and
 /// everything called before it durable. Whatever was flushed together survives a crash together or
 /// not at all. A cache forgets: entries are evicted, oldest first, when space is needed; stats()
-/// counts them. Keys: 1 to kKeyBytesMax bytes, any bytes. Values: 0 to value_bytes_max() bytes.
+/// counts them. Memory: a call that finds none returns out_of_memory and has had no effect, as
+/// after any other of its errors; only what has no Result to say it in throws std::bad_alloc:
+/// stats, segments, lookup_batch for its results, and preparing an Operation. Keys: 1 to
+/// kKeyBytesMax bytes, any bytes. Values: 0 to value_bytes_max() bytes.
 class RawDiskCache {
  public:
   /// Opens the cache at `path` (a block device or a file) and recovers it.
@@ -121,8 +124,8 @@ class RawDiskCache {
                               StoreOptions options = {});
 
   /// Makes everything buffered durable, also what is already on its way to the device. Returns how
-  /// many operations became durable by it. Errors: io_error, sync_failed, no_space; then everything
-  /// is still buffered and the next flush writes all of it again.
+  /// many operations became durable by it. Errors: io_error, sync_failed, no_space, out_of_memory;
+  /// then everything is still buffered and the next flush writes all of it again.
   Result<std::uint64_t> flush_writes();
 
   /// The value of `key`. Errors: not_found; io_error; key_empty, key_too_long; out_of_memory;
@@ -155,8 +158,8 @@ class RawDiskCache {
   /// Whether lookup would find the key now. Reads like lookup, but counts neither hit nor miss.
   Result<bool> contains(std::string_view key);
 
-  /// Removes everything, durably and at once. Errors: io_error, sync_failed: then nothing was
-  /// removed, or after a crash everything.
+  /// Removes everything, durably and at once. Errors: io_error, sync_failed, out_of_memory: then
+  /// nothing was removed, or after a crash everything.
   Result<void> clear();
   /// Removes at that second (Unix time, by Options::now) everything that has been stored until
   /// then; not before, and also if the cache is closed or has crashed meanwhile: the wish is
@@ -168,12 +171,13 @@ class RawDiskCache {
   /// Calls `each` for every entry that is in the cache during the whole call, in no order; entries
   /// stored or removed meanwhile may or may not be seen. `each` returns false to stop, and may call
   /// the cache. Reads the whole content. Unreadable and expired entries are left out. Errors:
-  /// io_error.
+  /// io_error, out_of_memory.
   Result<void> for_each_key(const std::function<bool(const KeyInfo&)>& each);
 
   /// Does what is due: completes a flush that was started, writes a checkpoint when the log has
   /// grown enough, frees segments ahead of need. For caches without
-  /// maintenance_thread. Errors: io_error, sync_failed; harmless, the next call tries again.
+  /// maintenance_thread. Errors: io_error, sync_failed, out_of_memory; harmless, the next call
+  /// tries again.
   Result<void> maintain();
 
   /// Counters and gauges. Cheap: a few microseconds.

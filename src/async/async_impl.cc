@@ -1,5 +1,6 @@
 #include "async/async_impl.h"
 
+#include <new>
 #include <utility>
 
 namespace rawcache {
@@ -31,8 +32,7 @@ Result<void> RawDiskCache::Async::open() {
 void RawDiskCache::Async::start(std::shared_ptr<detail::Call> call) {
   begun_.add();
   if (push(call)) return;
-  const bool closed = closed_.load();
-  call->fail(closed ? Error(Errc::closed) : Error(Errc::out_of_memory, "no thread can be made"));
+  call->fail(closed_.load() ? Errc::closed : Errc::out_of_memory);
   hand_over({std::move(call)});
 }
 
@@ -43,7 +43,7 @@ bool RawDiskCache::Async::push(const std::shared_ptr<detail::Call>& call) {
   return (rest ? rest_ : writes_).push(call);
 }
 
-void RawDiskCache::Async::run(std::span<detail::Call* const> calls) {
+void RawDiskCache::Async::run(std::span<detail::Call* const> calls) try {
   if (closed_.load()) {
     for (detail::Call* const call : calls) call->fail(Errc::closed);
     return;
@@ -61,6 +61,10 @@ void RawDiskCache::Async::run(std::span<detail::Call* const> calls) {
     return carry_out_reads(reads);
   }
   while (!calls.empty()) calls = calls.subspan(carry_out_writes(calls));
+} catch (const std::bad_alloc&) {
+  for (detail::Call* const call : calls) {
+    if (!call->has_result()) call->fail(Errc::out_of_memory);
+  }
 }
 
 // --- Handing over ---

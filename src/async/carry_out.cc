@@ -16,18 +16,6 @@ std::vector<Call*> pointers(std::span<const std::shared_ptr<Call>> calls) {
   return result;
 }
 
-bool has_result(const Call& call) {
-  switch (call.verb) {
-    case Verb::lookup:
-    case Verb::lookup_or_load:
-      return static_cast<const LookupCall&>(call).result.has_value();
-    case Verb::lookup_batch:
-      return static_cast<const BatchCall&>(call).result.has_value();
-    default:
-      return static_cast<const ContainsCall&>(call).result.has_value();
-  }
-}
-
 bool lacked_memory(const Result<Value>& result) {
   return !result && result.error() == Errc::out_of_memory;
 }
@@ -54,7 +42,7 @@ void RawDiskCache::Async::read(Calls calls) {
   for (auto& call : calls) {
     if (call->is_abandoned()) {
       ended_.add();  // need not be read
-    } else if (has_result(*call)) {
+    } else if (call->has_result()) {
       ended.push_back(std::move(call));
     } else {
       begun.push_back(std::move(call));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <new>
 #include <system_error>
 #include <utility>
 
@@ -20,7 +21,11 @@ bool Lane::push(std::shared_ptr<detail::Call> call) {
   if (idle_ == 0 && threads_.size() < threads_max_ && !waking_) {
     if (!add_thread() && threads_.empty()) return false;
   }
-  queue_.push_back(std::move(call));
+  try {
+    queue_.push_back(std::move(call));
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
   if (idle_ > 0 && !waking_) {
     waking_ = true;
     wanted_.notify_one();
@@ -32,6 +37,8 @@ bool Lane::add_thread() {
   try {
     threads_.emplace_back([this] { work(); });
   } catch (const std::system_error&) {
+    return false;
+  } catch (const std::bad_alloc&) {
     return false;
   }
   waking_ = true;

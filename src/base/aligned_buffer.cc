@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 
 #include "base/math.h"
 
@@ -28,6 +29,12 @@ AlignedBuffer AlignedBuffer::allocate(std::size_t size) {
   std::memset(memory, 0, allocated);
   buffer.data_ = static_cast<std::byte*>(memory);
   buffer.size_ = size;
+  return buffer;
+}
+
+AlignedBuffer AlignedBuffer::allocate_or_throw(std::size_t size) {
+  AlignedBuffer buffer = allocate(size);
+  if (buffer.empty()) throw std::bad_alloc();
   return buffer;
 }
 

@@ -18,6 +18,9 @@ class AlignedBuffer {
   AlignedBuffer() = default;
   /// empty() if memory is short. Zeroed and faulted in.
   static AlignedBuffer allocate(std::size_t size);
+  /// The same for where a lack of memory must not be taken for anything else: throws
+  /// std::bad_alloc.
+  static AlignedBuffer allocate_or_throw(std::size_t size);
 
   AlignedBuffer(AlignedBuffer&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}

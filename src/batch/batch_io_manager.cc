@@ -1,9 +1,11 @@
 #include "batch/batch_io_manager.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <new>
 #include <string>
 #include <utility>
 
@@ -35,17 +37,20 @@ Result<std::unique_ptr<BatchIOManager>> BatchIOManager::create(Disk& disk,
     if (!*slot) return std::unexpected(slot->error());
   }
   WriteLock lock(manager->buffer_mutex_);
+  manager->spares_.reserve(kSealedBuffersMax + 2);  // all that there can be
   manager->filling_ = std::move(*filling);
   manager->spares_.push_back(std::move(*spare));
   return manager;
 }
 
 Result<std::unique_ptr<BatchIOManager::Slot>> BatchIOManager::make_slot(
-    std::uint64_t more_bytes) const {
+    std::uint64_t more_bytes) const try {
   auto slot = std::make_unique<Slot>(limits_, more_bytes);
   if (slot->buffer.ok()) return slot;
   return std::unexpected(Error(Errc::out_of_memory,
                                "write buffer of " + std::to_string(limits_.max_bytes) + " bytes"));
+} catch (const std::bad_alloc&) {
+  return std::unexpected(Errc::out_of_memory);
 }
 
 BatchIOManager::BatchIOManager(Disk& disk, const BatchLimits& limits,
@@ -164,12 +169,6 @@ void BatchIOManager::adopt(std::uint64_t offset, AlignedBuffer memory) {
   update_pending();
 }
 
-void BatchIOManager::patch(std::span<std::byte> at, std::span<const std::byte> bytes) {
-  RAWCACHE_ASSERT(bytes.size() <= at.size());
-  WriteLock lock(buffer_mutex_);
-  std::memcpy(at.data(), bytes.data(), bytes.size());
-}
-
 bool BatchIOManager::can_seal() {
   {
     WriteLock lock(buffer_mutex_);
@@ -195,23 +194,25 @@ Result<bool> BatchIOManager::seal() {
   if (!possible) {
     return std::unexpected(Error(Errc::buffer_full, "earlier buffers are not durable yet"));
   }
+  sealed_.emplace_back();  // before anything changes: there may be no memory for it
   filling_->buffer.close();
-  sealed_.push_back(std::exchange(filling_, std::move(spares_.back())));
+  sealed_.back() = std::exchange(filling_, std::move(spares_.back()));
   spares_.pop_back();
   update_pending();
   seals_.fetch_add(1, std::memory_order_relaxed);
   return true;
 }
 
-std::vector<BatchIOManager::Slot*> BatchIOManager::sealed() const {
+BatchIOManager::SealedSlots BatchIOManager::sealed() const {
   ReadLock lock(buffer_mutex_);
-  std::vector<Slot*> slots;
-  for (const std::unique_ptr<Slot>& slot : sealed_) slots.push_back(slot.get());
-  return slots;
+  SealedSlots sealed;
+  for (const std::unique_ptr<Slot>& slot : sealed_) sealed.slots[sealed.count++] = slot.get();
+  return sealed;
 }
 
 Result<void> BatchIOManager::submit() {
-  const std::vector<Slot*> slots = sealed();
+  const SealedSlots waiting = sealed();
+  const std::span<Slot* const> slots = waiting.all();
   for (auto slot = slots.begin(); slot != slots.end(); ++slot) {
     if ((*slot)->under_way()) continue;
     // Writes of the same blocks must not pass each other, nor the reading of what they share.
@@ -234,7 +235,8 @@ Result<void> BatchIOManager::submit() {
   return {};
 }
 
-Result<void> BatchIOManager::start_writes(Slot& slot) {
+// Without memory for its plan or its requests nothing has started.
+Result<void> BatchIOManager::start_writes(Slot& slot) try {
   // A plan is kept for the next try: after a failed write the other bytes of a block that was
   // written in part may be gone from the disk, and the plan still has them.
   if (!slot.planned) {
@@ -257,17 +259,20 @@ Result<void> BatchIOManager::start_writes(Slot& slot) {
   slot.io = {};
   slot.io.requests = slot.plan.writes();
   return disk_.submit(slot.io);
+} catch (const std::bad_alloc&) {
+  return std::unexpected(Errc::out_of_memory);
 }
 
 Result<Completed> BatchIOManager::complete(std::size_t buffers) {
   Completed completed;
   while (completed.buffers < buffers) {
     const Result<void> started = submit();
-    std::vector<Slot*> slots = sealed();
-    if (slots.empty()) break;
-    slots.resize(std::min(slots.size(), buffers - completed.buffers));
+    const SealedSlots waiting = sealed();
+    if (waiting.count == 0) break;
+    std::span<Slot* const> slots =
+        waiting.all().first(std::min(waiting.count, buffers - completed.buffers));
     const auto idle = std::ranges::find_if(slots, [](Slot* slot) { return !slot->under_way(); });
-    slots.erase(idle, slots.end());
+    slots = {slots.begin(), idle};
     const Result<void> finished = started ? finish_writes(slots, completed) : started;
     if (!finished) {
       halt();
@@ -302,17 +307,17 @@ Result<void> BatchIOManager::finish_writes(std::span<Slot* const> slots, Complet
 }
 
 void BatchIOManager::forget(std::size_t buffers) {
-  std::vector<std::unique_ptr<Slot>> durable;
+  std::array<std::unique_ptr<Slot>, kSealedBuffersMax> durable;
   {
     WriteLock lock(buffer_mutex_);
-    for (; buffers > 0; --buffers) {
-      durable.push_back(std::move(sealed_.front()));
+    for (std::size_t i = 0; i < buffers; ++i) {
+      durable[i] = std::move(sealed_.front());
       sealed_.pop_front();
     }
     update_pending();
   }
   // No reader can find them any more: readers look and copy under the lock.
-  for (std::unique_ptr<Slot>& slot : durable) recycle(std::move(slot));
+  for (std::size_t i = 0; i < buffers; ++i) recycle(std::move(durable[i]));
 }
 
 void BatchIOManager::recycle(std::unique_ptr<Slot> slot) {
@@ -327,7 +332,8 @@ void BatchIOManager::recycle(std::unique_ptr<Slot> slot) {
 }
 
 void BatchIOManager::halt() {
-  for (Slot* slot : sealed()) {
+  const SealedSlots waiting = sealed();
+  for (Slot* slot : waiting.all()) {
     if (slot->under_way()) disk_.wait(slot->io, slot->io.under_way);
     if (mutated(Mutant::kOnlySyncedAgain)) continue;
     WriteLock lock(buffer_mutex_);
@@ -335,15 +341,17 @@ void BatchIOManager::halt() {
   }
 }
 
-Result<std::vector<WriteBuffer>> BatchIOManager::take_all(std::uint64_t batch_bytes) {
+Result<std::vector<WriteBuffer>> BatchIOManager::take_all(std::uint64_t batch_bytes) try {
   const std::uint64_t more_bytes = std::max(batch_bytes, limits_.max_bytes) - limits_.max_bytes;
   std::vector<std::unique_ptr<Slot>> fresh;
-  for (std::size_t needed = sealed().size() + 2; needed > 0; --needed) {
+  fresh.reserve(kSealedBuffersMax + 2);
+  for (std::size_t needed = sealed().count + 2; needed > 0; --needed) {
     auto slot = make_slot(more_bytes);
     if (!slot) return std::unexpected(slot.error());
     fresh.push_back(std::move(*slot));
   }
   std::vector<WriteBuffer> taken;
+  taken.reserve(kSealedBuffersMax + 1);
   WriteLock lock(buffer_mutex_);
   for (const std::unique_ptr<Slot>& slot : sealed_) {
     RAWCACHE_ASSERT(!slot->under_way());
@@ -356,6 +364,8 @@ Result<std::vector<WriteBuffer>> BatchIOManager::take_all(std::uint64_t batch_by
   spares_ = std::move(fresh);
   update_pending();
   return taken;
+} catch (const std::bad_alloc&) {
+  return std::unexpected(Errc::out_of_memory);
 }
 
 void BatchIOManager::discard() {
@@ -364,7 +374,7 @@ void BatchIOManager::discard() {
     RAWCACHE_ASSERT(std::ranges::none_of(sealed_, [](auto& slot) { return slot->under_way(); }));
     filling_->buffer.clear();
   }
-  forget(sealed().size());
+  forget(sealed().count);
 }
 
 void BatchIOManager::set_target(std::uint64_t bytes) {

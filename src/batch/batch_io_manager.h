@@ -94,9 +94,13 @@ class BatchIOManager {
   std::span<std::byte> prepare(std::uint64_t offset, std::size_t size) NO_THREAD_SAFETY_ANALYSIS;
   void commit() NO_THREAD_SAFETY_ANALYSIS;
   void adopt(std::uint64_t offset, AlignedBuffer memory);
-  /// Changes bytes that are buffered and not under way (`at` lies in what reserve or adopt took)
-  /// while reads may look at them.
-  void patch(std::span<std::byte> at, std::span<const std::byte> bytes);
+  /// Calls `change`, which changes bytes that are buffered and not under way (they lie in what
+  /// reserve or adopt took), while no read looks at them.
+  template <typename Change>
+  void patch(const Change& change) {
+    WriteLock lock(buffer_mutex_);
+    change();
+  }
   /// A flush is due at this many bytes already (or at the limits).
   void set_target(std::uint64_t bytes);
   std::uint64_t target_bytes() const { return target_bytes_.load(std::memory_order_relaxed); }
@@ -157,7 +161,8 @@ class BatchIOManager {
   Result<void> start_flush() REQUIRES(flush_mutex_);
   Result<std::unique_ptr<Slot>> make_slot(std::uint64_t more_bytes) const;
   /// Flushers only: the sealed buffers, oldest first. They change in the flusher's hands alone.
-  std::vector<Slot*> sealed() const;
+  struct SealedSlots;
+  SealedSlots sealed() const;
   Result<void> start_writes(Slot& slot);
   Result<void> finish_writes(std::span<Slot* const> slots, Completed& completed);
   void forget(std::size_t buffers);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <span>
@@ -68,6 +69,13 @@ struct BatchIOManager::Slot {
   WritePlan plan;
   bool planned = false;  ///< the plan is made and its blocks have been read
   IoBatch io;
+};
+
+/// A list that needs no memory: what a flush has begun it must be able to end.
+struct BatchIOManager::SealedSlots {
+  std::array<Slot*, kSealedBuffersMax> slots{};
+  std::size_t count = 0;
+  std::span<Slot* const> all() const { return std::span(slots).first(count); }
 };
 
 /// A part of a request that the device has to serve.

@@ -15,6 +15,12 @@ namespace {
 
 constexpr std::size_t kWritesExpected = 64;
 
+/// Room for one more, so that the next push_back cannot fail.
+template <typename T>
+void make_room_for_one(std::vector<T>& list) {
+  if (list.size() == list.capacity()) list.reserve(std::max(kWritesExpected, 2 * list.size()));
+}
+
 /// The bytes that both have; size 0 if none.
 Extent intersection(const Extent& a, const Extent& b) {
   const std::uint64_t begin = std::max(a.offset, b.offset);
@@ -31,6 +37,7 @@ WriteBuffer::WriteBuffer(const BatchLimits& limits, std::uint64_t more_bytes) : 
 
 std::span<std::byte> WriteBuffer::reserve(std::uint64_t offset, std::size_t size,
                                           std::uint32_t operations) {
+  make_room_to_note();
   add_tail();
   const Spot spot = find_spot(offset, size, operations);
   if (spot.region == nullptr) return {};
@@ -42,7 +49,13 @@ std::span<std::byte> WriteBuffer::reserve(std::uint64_t offset, std::size_t size
   return spot.bytes();
 }
 
+void WriteBuffer::make_room_to_note() {
+  make_room_for_one(writes_);
+  make_room_for_one(hidden_);
+}
+
 std::span<std::byte> WriteBuffer::prepare(std::uint64_t offset, std::size_t size) {
+  make_room_to_note();
   add_tail();
   prepared_ = find_spot(offset, size, 1);
   if (prepared_.region == nullptr) return {};
@@ -158,6 +171,8 @@ void WriteBuffer::add(std::uint64_t offset, std::span<std::byte> bytes) {
 
 void WriteBuffer::adopt(std::uint64_t offset, AlignedBuffer memory) {
   RAWCACHE_ASSERT(memory.size() > 0);
+  make_room_for_one(writes_);
+  make_room_for_one(adopted_);
   add_tail();
   count(memory.size(), 0);
   add(offset, memory.bytes());

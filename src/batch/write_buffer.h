@@ -48,6 +48,8 @@ class WriteBuffer {
   /// make one PendingWrite. Any other starts at an address congruent to `offset` modulo 4096, so
   /// that whole blocks can go to the device as they are. An empty buffer takes a write of any size
   /// (memory for it is allocated); else an empty span says that this one does not fit: flush first.
+  /// Throws std::bad_alloc if there is no memory to note it, then nothing has changed; one hide()
+  /// after it finds the memory that it needs.
   std::span<std::byte> reserve(std::uint64_t offset, std::size_t size,
                                std::uint32_t operations = 1);
   /// The same in two steps, for one operation: only commit() buffers what prepare() has handed out,
@@ -61,7 +63,7 @@ class WriteBuffer {
   bool commit_behind();
 
   /// Adds bytes in memory of their own (not empty). They count as bytes, not as operations. What
-  /// follows them on the disk does not follow them in memory.
+  /// follows them on the disk does not follow them in memory. Throws as reserve.
   void adopt(std::uint64_t offset, AlignedBuffer memory);
 
   /// A limit has been reached.
@@ -121,6 +123,7 @@ class WriteBuffer {
                    std::uint32_t operations);
   Spot find_spot(std::uint64_t offset, std::size_t size, std::uint32_t operations);
   Region* region_behind_last(std::uint64_t offset);
+  void make_room_to_note();
   void take(const Spot& spot, std::uint32_t operations);
   void count(std::size_t size, std::uint32_t operations);
   void add_tail();

@@ -1,7 +1,8 @@
 // What is stored and not written, or not yet: values that wait in memory to be asked for, stores
 // that are refused, and the budget of bytes that decides how many.
-#include "cache/cache_impl.h"
+#include <new>
 
+#include "cache/cache_impl.h"
 #include "format/size_class.h"
 
 namespace rawcache {
@@ -66,7 +67,8 @@ Result<LogWriter::Obstacle> RawDiskCache::Impl::keep_out(Writing& writing) {
                    .value_hash = hash_value({})};
   Location location;
   if (removes) {
-    const auto appended = writer_->append(gone, replay_from_.load(std::memory_order_relaxed));
+    const auto appended = writer_->append(gone, replay_from_.load(std::memory_order_relaxed),
+                                          Stream::small, writing.direct);
     if (appended.obstacle != LogWriter::Obstacle::none) return appended.obstacle;
     location = appended.location;
     note_appended(location);
@@ -88,9 +90,7 @@ Result<LogWriter::Obstacle> RawDiskCache::Impl::keep_out(Writing& writing) {
     watch_.written(entry.key_hash);
     return LogWriter::Obstacle::none;
   }
-  if (auto published = publish(gone, location, 0, writing.direct); !published) {
-    return std::unexpected(published.error());
-  }
+  (void)publish(gone, location, 0, writing.direct);  // of a remove, which needs no memory
   writing.in_batch = writing.direct != nullptr;
   return LogWriter::Obstacle::none;
 }
@@ -118,7 +118,7 @@ Result<void> RawDiskCache::Impl::make_copy_that_waits(Writing& writing) {
   return {};
 }
 
-Result<void> RawDiskCache::Impl::settle(const WaitingRoom::Pointer& item) {
+Result<void> RawDiskCache::Impl::settle(const WaitingRoom::Pointer& item) try {
   for (;;) {
     if (index_->full()) {
       if (auto room = make_index_room(); !room) return room;
@@ -138,6 +138,8 @@ Result<void> RawDiskCache::Impl::settle(const WaitingRoom::Pointer& item) {
     }
     if (!made) return made;
   }
+} catch (const std::bad_alloc&) {
+  return std::unexpected(Errc::out_of_memory);
 }
 
 Result<LogWriter::Obstacle> RawDiskCache::Impl::try_settle(const WaitingRoom::Item& item) {
@@ -174,8 +176,8 @@ Result<LogWriter::Obstacle> RawDiskCache::Impl::try_settle(const WaitingRoom::It
   note_appended(appended.location);
   const unsigned hits = stream == Stream::small ? 1 : 0;
   if (auto published = publish(entry, appended.location, hits, nullptr); !published) {
-    writer_->withdraw_last(appended.location);
-    return std::unexpected(published.error());
+    writer_->withdraw_last(appended.location, nullptr);
+    return std::unexpected(std::move(published.error()));
   }
   waiting_->erase(item.key_hash);
   counters_.waiting_admitted.add_alone();

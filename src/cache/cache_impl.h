@@ -122,6 +122,7 @@ class RawDiskCache::Impl {
   Result<bool> contains(std::string_view key);
   /// As lookup_batch, but counts nothing.
   std::vector<Result<Value>> find_values(std::span<const std::string_view> keys);
+  void find_values(std::span<const std::string_view> keys, std::span<Result<Value>> results);
   Result<void> for_each_key(const std::function<bool(const KeyInfo&)>& each);
 
   // watch.cc
@@ -154,12 +155,14 @@ class RawDiskCache::Impl {
   Result<void> erase_headers(const std::vector<std::uint64_t>& offsets);
   Result<void> note_opened(std::uint64_t checkpoint_generation);
   void adopt(Recovered recovered) REQUIRES(checkpoint_mutex_);
+  Result<void> make_last_checkpoint();
 
   // store.cc
   Result<void> check(const WriteCall& call) const;
   std::uint32_t expiry(const WriteCall& call);
   void prefetch(std::uint64_t key_hash) const NO_THREAD_SAFETY_ANALYSIS;
   Result<StoredAs> begin_write(const WriteCall& call, DirectWrite* direct);
+  Result<void> start_due_flush();
   Result<void> end_write(const WriteCall& call, const StoredAs& stored, DirectWrite& direct);
   void end_writes();
   /// A write between being called and being visible.
@@ -439,10 +442,10 @@ class RawDiskCache::Impl {
   bool maintenance_stop_ GUARDED_BY(maintenance_mutex_) = false;
   std::thread maintenance_;
 
+  const DiskInfo disk_info_;
   const DiskCounters disk_counters_at_open_;
   // For stats after close.
   DiskCounters disk_counters_at_close_;
-  DiskInfo disk_info_at_close_;
   BatchIOCounts io_at_close_;
 };
 

@@ -134,10 +134,9 @@ void RawDiskCache::Impl::add_device(Stats& s) const {
   s.device_writes = disk.writes - before.writes;
   s.device_written_bytes = disk.written_bytes - before.written_bytes;
   s.device_syncs = disk.syncs - before.syncs;
-  const DiskInfo& info = disk_ ? disk_->info() : disk_info_at_close_;
-  s.engine = info.engine;
-  s.direct = info.direct;
-  s.fallback_reason = info.fallback_reason;
+  s.engine = disk_info_.engine;
+  s.direct = disk_info_.direct;
+  s.fallback_reason = disk_info_.fallback_reason;
   s.read_buffer_bytes = arena_->memory().size();
   s.read_buffer_leased_bytes = arena_->leased_bytes();
   s.value_heap_bytes = arena_->heap_bytes();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <utility>
 
 #include "base/math.h"
@@ -109,7 +110,7 @@ std::optional<CheckpointReader> CheckpointReader::open(Disk& disk, const Superbl
   reader.superblock_ = &superblock;
   reader.area_ = area;
   reader.chunk_ = chunk_memory(superblock);
-  if (reader.chunk_.empty()) return std::nullopt;
+  if (reader.chunk_.empty()) throw std::bad_alloc();  // which says nothing about the checkpoint
   const std::uint64_t offset = superblock.checkpoint_offset[area];
   const std::span<std::byte> block = reader.chunk_.bytes().first(superblock.block_bytes);
   if (!disk.read(offset, block)) return std::nullopt;

@@ -57,7 +57,10 @@ void Compressor::Borrowed::give_back() {
 // --- Values ---
 
 Compressor::Compressor(const CompressionOptions& options, std::uint32_t block_bytes)
-    : options_(options), block_bytes_(block_bytes) {}
+    : options_(options), block_bytes_(block_bytes) {
+  MutexLock lock(mutex_);
+  idle_.reserve(kIdleToolsMax);  // giving back cannot fail
+}
 
 Compressor::~Compressor() = default;
 

@@ -1,10 +1,12 @@
 // clear_at: a clear that is noted in the superblock now, and carried out by the first call that
 // finds it due.
+#include <new>
+
 #include "cache/cache_impl.h"
 
 namespace rawcache {
 
-Result<void> RawDiskCache::Impl::clear_at(std::int64_t time) {
+Result<void> RawDiskCache::Impl::clear_at(std::int64_t time) try {
   if (closed_.load(std::memory_order_relaxed)) return std::unexpected(Errc::closed);
   if (time <= now()) return clear();
   MutexLock lock(checkpoint_mutex_);
@@ -21,6 +23,8 @@ Result<void> RawDiskCache::Impl::clear_at(std::int64_t time) {
   // The other copy too, so that it outlives the rot of one. It is durable without.
   if (auto both = replace_superblock(*disk_, written_, noted)) written_ = *both;
   return {};
+} catch (const std::bad_alloc&) {
+  return std::unexpected(Errc::out_of_memory);
 }
 
 bool RawDiskCache::Impl::clear_is_due() {

@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 #include <ctime>
+#include <new>
 #include <vector>
 
 #include "base/aligned_buffer.h"
@@ -111,7 +112,7 @@ Result<CacheInfo> format_new_file(Disk& disk, const FormatOptions& options) {
   return RawDiskCache::format(disk, options);
 }
 
-Result<CacheInfo> RawDiskCache::format(Disk& disk, const FormatOptions& options) {
+Result<CacheInfo> RawDiskCache::format(Disk& disk, const FormatOptions& options) try {
   auto layout = lay_out(options, disk.info().size_bytes, disk.info().io_alignment);
   if (!layout) return std::unexpected(layout.error());
   Superblock superblock = *layout;
@@ -144,10 +145,12 @@ Result<CacheInfo> RawDiskCache::format(Disk& disk, const FormatOptions& options)
   if (done) done = disk.sync();
   if (!done) return std::unexpected(done.error());
   return info_of(superblock, disk.info());
+} catch (const std::bad_alloc&) {
+  return std::unexpected(Errc::out_of_memory);
 }
 
 Result<CacheInfo> RawDiskCache::format(std::string_view path_view, const FormatOptions& options,
-                                       bool overwrite) {
+                                       bool overwrite) try {
   const std::string path(path_view);
   DiskOptions disk_options;
   if (!path_exists(path)) {
@@ -167,9 +170,11 @@ Result<CacheInfo> RawDiskCache::format(std::string_view path_view, const FormatO
     }
   }
   return format(**disk, options);
+} catch (const std::bad_alloc&) {
+  return std::unexpected(Errc::out_of_memory);
 }
 
-Result<CacheInfo> RawDiskCache::inspect(Disk& disk) {
+Result<CacheInfo> RawDiskCache::inspect(Disk& disk) try {
   auto loaded = load_superblock(disk);
   if (!loaded) return std::unexpected(loaded.error());
   CacheInfo info = info_of(loaded->superblock, disk.info());
@@ -182,12 +187,16 @@ Result<CacheInfo> RawDiskCache::inspect(Disk& disk) {
     info.next_sequence = reader->header().next_sequence;
   }
   return info;
+} catch (const std::bad_alloc&) {
+  return std::unexpected(Errc::out_of_memory);
 }
 
-Result<CacheInfo> RawDiskCache::inspect(std::string_view path) {
+Result<CacheInfo> RawDiskCache::inspect(std::string_view path) try {
   auto disk = open_disk(path, {.read_only = true});
   if (!disk) return std::unexpected(disk.error());
   return inspect(**disk);
+} catch (const std::bad_alloc&) {
+  return std::unexpected(Errc::out_of_memory);
 }
 
 }  // namespace rawcache

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <new>
 #include <utility>
 
 #include "base/assert.h"
@@ -12,15 +13,17 @@
 namespace rawcache {
 namespace {
 
-/// Room in a write buffer for headers, padding and footers that appear when batches are placed
-/// anew.
-constexpr std::uint64_t kRelocationRoomBytes = std::uint64_t{1} << 20;
 /// Parts of a batch; the format counts them in 16 bits.
 constexpr std::size_t kPartsMax = 1024;
 /// A change of streams wastes half a block twice, and two headers; an entry of this many is worth
 /// it.
 constexpr unsigned kSwitchBlocks = 8;
-constexpr std::uint64_t kNotKnown = ~std::uint64_t{0};
+
+/// So that the next push_back cannot fail.
+template <typename T>
+void make_room_for_one(std::vector<T>& list) {
+  if (list.size() == list.capacity()) list.reserve(2 * list.size() + 1);
+}
 
 /// Their callers go on, and what they have waited with may be gone.
 void acknowledge(PendingBatch& batch) {
@@ -31,6 +34,15 @@ void acknowledge(PendingBatch& batch) {
 }
 
 }  // namespace
+
+void DirectWrite::fail(const Error& why) noexcept {
+  try {
+    error = why;
+  } catch (const std::bad_alloc&) {
+    error = Error(why.code(), {}, why.os_error());
+  }
+  state.store(State::failed, std::memory_order_release);  // it may be gone now
+}
 
 LogWriter::LogWriter(const Superblock& superblock, BatchIOManager& io, Index& index,
                      SegmentLog& log)
@@ -54,8 +66,8 @@ bool LogWriter::part_takes(std::uint64_t size) const {
          log_.fits(size);
 }
 
-LogWriter::Appended LogWriter::append(EntryFields& entry, std::uint64_t replay_from,
-                                      Stream stream) {
+LogWriter::Appended LogWriter::append(EntryFields& entry, std::uint64_t replay_from, Stream stream,
+                                      DirectWrite* direct) {
   log_.select(stream);
   log_.note_volatile(first_volatile_batch());
   const std::uint64_t exact = entry_bytes(entry);
@@ -63,6 +75,8 @@ LogWriter::Appended LogWriter::append(EntryFields& entry, std::uint64_t replay_f
 
   std::span<std::byte> room;
   if (part_takes(size)) {
+    log_.make_room_for_record();
+    if (direct != nullptr) make_room_for_one(open_->direct);
     room = io_.prepare(log_.head(), size);
   } else if (open_ && open_->parts.size() >= kPartsMax) {
     return {.obstacle = Obstacle::buffer, .location = {}};
@@ -72,7 +86,7 @@ LogWriter::Appended LogWriter::append(EntryFields& entry, std::uint64_t replay_f
       if (!next) return {.obstacle = Obstacle::segment, .location = {}};
       go_on_in(*next);
     }
-    room = begin_part(size);
+    room = begin_part(size, direct != nullptr);
   }
   if (room.empty()) return {.obstacle = Obstacle::buffer, .location = {}};
 
@@ -91,6 +105,7 @@ LogWriter::Appended LogWriter::append(EntryFields& entry, std::uint64_t replay_f
                .size_class = location.size_class,
                .kind = entry.kind},
               location.offset);
+  if (direct != nullptr) open_->direct.push_back(direct);
   return {.obstacle = Obstacle::none, .location = location};
 }
 
@@ -104,14 +119,19 @@ Stream LogWriter::main_if_cheap(std::uint64_t entry_bytes) const {
 
 // Header and first entry are reserved together, so that even an entry larger than the buffer
 // follows its header in memory.
-std::span<std::byte> LogWriter::begin_part(std::uint64_t entry_size) {
+std::span<std::byte> LogWriter::begin_part(std::uint64_t entry_size, bool direct) {
   close_part();
+  log_.make_room_for_record();
+  PendingBatch fresh;
+  PendingBatch& batch = open_ ? *open_ : fresh;
+  make_room_for_one(batch.parts);
+  if (direct) make_room_for_one(batch.direct);
   const std::uint64_t offset = log_.head();
   const auto room = io_.prepare(offset, header_bytes_ + entry_size);
   if (room.empty()) return {};
   if (!open_) {
-    open_.emplace();
-    open_->sequence = next_batch_++;
+    fresh.sequence = next_batch_++;
+    open_ = std::move(fresh);
   }
   std::ranges::fill(room.first(header_bytes_), std::byte{0});
   log_.take(header_bytes_);
@@ -133,8 +153,9 @@ void LogWriter::close_part() {
     log_.select(stream);
     const std::uint64_t padding = log_.has_open() ? log_.bytes_to_block() : 0;
     if (padding == 0) continue;
-    const auto room = io_.reserve(log_.take(padding), padding, 0);
+    const auto room = io_.reserve(log_.head(), padding, 0);
     RAWCACHE_ASSERT(!room.empty());  // WriteBuffer keeps a reserve for what is no operation
+    log_.take(padding);
   }
   log_.select(selected);
 }
@@ -142,20 +163,22 @@ void LogWriter::close_part() {
 void LogWriter::go_on_in(std::uint32_t next) {
   close_part();
   const std::uint64_t batch = open_ ? open_->sequence : next_batch_;
-  if (log_.has_open()) {
-    SealedSegment sealed = log_.seal(next, next_sequence_);
-    const std::uint64_t size = footer_bytes(sealed.records.size(), superblock_.block_bytes);
-    AlignedBuffer buffer = AlignedBuffer::allocate(size);
-    // Without memory the segment stays without a footer: it will be scanned where others are not.
-    if (!buffer.empty()) {
-      const std::span<std::byte> bytes = buffer.bytes();
-      const Place place{superblock_.id, sealed.offset, sealed.trailer.generation};
-      encode_footer(bytes, sealed.records, sealed.trailer, place);
-      io_.adopt(sealed.offset + log_.segment_bytes() - size, std::move(buffer));
-      footers_.push_back({std::move(sealed), bytes});
-    }
-  }
+  if (log_.has_open()) place_footer(log_.seal(next, next_sequence_));
   log_.open(next, batch);
+}
+
+// Without memory the segment stays without a footer: it will be scanned where others are not.
+void LogWriter::place_footer(SealedSegment sealed) try {
+  const std::uint64_t size = footer_bytes(sealed.records.size(), superblock_.block_bytes);
+  AlignedBuffer buffer = AlignedBuffer::allocate(size);
+  if (buffer.empty()) return;
+  footers_.reserve(footers_.size() + 1);
+  const std::span<std::byte> bytes = buffer.bytes();
+  const Place place{superblock_.id, sealed.offset, sealed.trailer.generation};
+  encode_footer(bytes, sealed.records, sealed.trailer, place);
+  io_.adopt(sealed.offset + log_.segment_bytes() - size, std::move(buffer));
+  footers_.push_back({std::move(sealed), bytes});
+} catch (const std::bad_alloc&) {
 }
 
 bool LogWriter::leave_segment(std::uint64_t replay_from, Stream stream) {
@@ -166,9 +189,10 @@ bool LogWriter::leave_segment(std::uint64_t replay_from, Stream stream) {
   return next.has_value();
 }
 
-void LogWriter::wait_with_batch(DirectWrite& write) { open_->direct.push_back(&write); }
-
-void LogWriter::withdraw_last(Location location) { withdraw_entry_at(*open_, location.offset); }
+void LogWriter::withdraw_last(Location location, const DirectWrite* direct) {
+  withdraw_entry_at(*open_, location.offset);
+  if (direct != nullptr) open_->direct.pop_back();
+}
 
 // --- Closing and confirming ---
 
@@ -191,8 +215,8 @@ void LogWriter::write_headers(PendingBatch& batch) {
     header.digest = part.digest;
     std::array<std::byte, sizeof(BatchHeader)> bytes;
     encode_batch_header(bytes, header, part.place);
-    io_.patch({part.memory, bytes.size()},
-              bytes);  // reads that go past an entry's end may look here
+    // Reads that go past an entry's end may look there.
+    io_.patch([&] { std::ranges::copy(bytes, part.memory); });
   }
 }
 
@@ -204,11 +228,13 @@ Result<void> LogWriter::seal(std::int64_t now) {
     open_->since_previous = static_cast<std::uint32_t>(open_->sequence - previous_batch_);
     write_headers(*open_);
   }
+  // Before it is sealed: both know it then, or neither does.
+  PendingBatch& batch = sealed_.emplace_back();
   const Result<bool> closed = io_.seal();
+  if (!closed || !*closed) sealed_.pop_back();
   if (!closed) return std::unexpected(closed.error());
   if (!*closed) return {};
   // A buffer may hold nothing but a footer; it is counted like the others.
-  PendingBatch& batch = sealed_.emplace_back();
   batch.sequence = next_batch_;
   if (open_) {
     batch = std::move(*open_);
@@ -271,8 +297,7 @@ void LogWriter::withdraw_direct(PendingBatch& batch, const Error& error) {
     }
     ++disturbances_;
     ++withdrawn_;
-    write.error = error;
-    write.state.store(DirectWrite::State::failed, std::memory_order_release);  // it may be gone now
+    write.fail(error);
   }
   batch.direct.clear();
 }
@@ -331,11 +356,7 @@ void LogWriter::withdraw_entry_at(PendingBatch& batch, std::uint64_t offset) {
     const Place place{superblock_.id, offset, part.place.generation};
     const auto entry = decode_entry({part.memory + within, part.bytes - within}, place);
     RAWCACHE_ASSERT(entry.has_value());
-    // On a copy: readers may be looking at the entry.
-    std::vector<std::byte> copy(part.memory + within, part.memory + within + entry->bytes);
-    withdraw_entry(copy, place);
-    io_.patch({part.memory + within, sizeof(EntryHeader)},
-              std::span(copy).first(sizeof(EntryHeader)));
+    io_.patch([&] { withdraw_entry({part.memory + within, entry->bytes}, place); });
     EntryWalker walker = walker_of(part);
     part.digest = kDigestStart;
     while (const auto next = walker.next()) part.digest = digest_next(part.digest, next->checksum);
@@ -356,10 +377,10 @@ void LogWriter::drop_record(std::uint64_t offset) {
       if (record.offset_units != units) continue;
       if (!mutated(Mutant::kFailedStoreStaysInFooter)) record.kind = EntryKind::withdrawn;
     }
-    std::vector<std::byte> copy(footer.bytes.size());
-    encode_footer(copy, sealed.records, sealed.trailer,
-                  {superblock_.id, sealed.offset, sealed.trailer.generation});
-    io_.patch(footer.bytes, copy);
+    io_.patch([&] {
+      encode_footer(footer.bytes, sealed.records, sealed.trailer,
+                    {superblock_.id, sealed.offset, sealed.trailer.generation});
+    });
   }
 }
 
@@ -369,98 +390,6 @@ EntryWalker LogWriter::walker_of(const PendingPart& part) const {
   header.entries = part.entries;
   header.bytes = static_cast<std::uint32_t>(part.bytes);
   return {{part.memory, part.bytes}, header, part.place, superblock_.entry_alignment};
-}
-
-std::uint64_t LogWriter::largest_batch_bytes() const {
-  std::uint64_t largest = 0;
-  const auto consider = [&](const PendingBatch& batch) {
-    std::uint64_t bytes = 0;
-    for (const PendingPart& part : batch.parts) {
-      bytes += round_up(part.bytes, superblock_.block_bytes);
-    }
-    largest = std::max(largest, bytes);
-  };
-  for (const PendingBatch& batch : sealed_) consider(batch);
-  if (open_) consider(*open_);
-  return largest;
-}
-
-std::uint64_t LogWriter::segments_to_relocate() const {
-  // Places them in thought.
-  std::uint64_t segments = 1;
-  std::uint64_t position = 0;
-  std::uint64_t records = 0;
-  const auto place = [&](const PendingBatch& batch) {
-    position = round_up(position, superblock_.block_bytes) + header_bytes_;
-    for (const PendingPart& part : batch.parts) {
-      EntryWalker walker = walker_of(part);
-      while (const auto entry = walker.next()) {
-        const std::uint64_t size = round_up(entry->bytes, superblock_.entry_alignment);
-        const std::uint64_t end = round_up(position + size, superblock_.block_bytes) +
-                                  footer_bytes(records + 1, superblock_.block_bytes);
-        if (end > log_.segment_bytes()) {
-          ++segments;
-          position = header_bytes_;
-          records = 0;
-        }
-        position += size;
-        ++records;
-      }
-    }
-  };
-  for (const PendingBatch& batch : sealed_) place(batch);
-  if (open_) place(*open_);
-  return segments;
-}
-
-bool LogWriter::relocate(std::uint64_t replay_from, std::int64_t now) {
-  log_.note_volatile(first_volatile_batch());
-  if (log_.usable_free_count(replay_from) < segments_to_relocate()) return false;
-
-  const std::uint64_t first_volatile = first_volatile_batch();
-  // Elsewhere the same entries may need more headers and padding. `memory` is what the old batches'
-  // bytes live in.
-  const auto memory = io_.take_all(largest_batch_bytes() + kRelocationRoomBytes);
-  if (!memory) return false;
-  std::deque<PendingBatch> batches = std::exchange(sealed_, {});
-  const bool last_is_open = open_.has_value();
-  if (open_) batches.push_back(std::move(*open_));
-  open_.reset();
-  footers_.clear();
-  previous_batch_ = durable_through_;
-  ++disturbances_;
-
-  const std::uint32_t next = *log_.usable_free(replay_from);
-  for (const Stream stream : {Stream::main, Stream::small}) {
-    log_.select(stream);
-    log_.abandon(first_volatile);
-  }
-  // Where copies are is not known until they have been placed: what they were made from waits.
-  log_.copies_moved(first_volatile, kNotKnown);
-  log_.open(next, next_batch_);
-  for (std::size_t i = 0; i < batches.size(); ++i) {
-    append_again(batches[i], replay_from);
-    if (i + 1 < batches.size() || !last_is_open) {
-      const auto sealed = seal(now);
-      RAWCACHE_ASSERT(sealed.has_value());
-    }
-  }
-  log_.copies_moved(kNotKnown, next_batch_ - 1);
-  return true;
-}
-
-void LogWriter::append_again(const PendingBatch& batch, std::uint64_t replay_from) {
-  for (const PendingPart& part : batch.parts) {
-    EntryWalker walker = walker_of(part);
-    while (const auto view = walker.next()) {
-      if (view->kind == EntryKind::withdrawn) continue;
-      EntryFields entry = fields_of(*view);
-      const Appended appended = append(entry, replay_from);
-      RAWCACHE_ASSERT(appended.obstacle == Obstacle::none);
-      const Location before{walker.offset(), size_class(view->bytes)};
-      index_.replace(view->key_hash, before, appended.location);
-    }
-  }
 }
 
 void LogWriter::discard() {

@@ -31,6 +31,8 @@ struct DirectWrite {
   std::uint32_t before_generation = 0;  ///< of the segment that `before` lies in
   Error error{Errc::io_error};
   std::atomic<State> state{State::waiting};
+  /// Without memory for its words an error says only what happened.
+  void fail(const Error& why) noexcept;
 };
 
 /// The piece of a batch in one segment, in the write buffer.
@@ -65,22 +67,22 @@ class LogWriter {
     segment,  ///< the log needs a segment and none is usable: reclaim
   };
   /// Appends and encodes an entry at the head of the log, in the open batch. Sets entry.sequence.
+  /// `direct`, if there is one, waits for that batch from then on.
   /// `replay_from` is that of the durable checkpoint: what may be reused. On an obstacle nothing
-  /// changed.
+  /// changed, and neither did it if std::bad_alloc is thrown.
   struct Appended {
     Obstacle obstacle = Obstacle::none;
     Location location;
   };
-  Appended append(EntryFields& entry, std::uint64_t replay_from, Stream stream = Stream::small);
+  Appended append(EntryFields& entry, std::uint64_t replay_from, Stream stream = Stream::small,
+                  DirectWrite* direct = nullptr);
   /// The stream that an entry of this size had better go to if it could go to main: going there and
   /// back begins two parts, which is too much for a small entry in the middle of a batch.
   Stream main_if_cheap(std::uint64_t entry_bytes) const;
   /// Seals the stream's open segment, full or not. False if no other is usable.
   bool leave_segment(std::uint64_t replay_from, Stream stream);
-  /// Makes the caller's write part of the open batch's fate.
-  void wait_with_batch(DirectWrite& write);
-  /// Takes back the entry appended last.
-  void withdraw_last(Location location);
+  /// Takes back the entry appended last, for which `direct` waits no longer.
+  void withdraw_last(Location location, const DirectWrite* direct);
 
   /// Closes the open batch, if there is one, and hands its buffer to the BatchIOManager.
   /// Error: buffer_full while the BatchIOManager has no buffer to go on with.
@@ -95,6 +97,7 @@ class LogWriter {
   void fail(const Error& error);
   /// Places everything that is not durable in a fresh segment and encodes it anew. False if no
   /// segment is usable. Sequences of entries stay. Afterwards there may be sealed batches again.
+  /// Once it has begun it cannot be undone: a lack of memory in the middle ends the program.
   bool relocate(std::uint64_t replay_from, std::int64_t now);
   /// Free segments that relocate wants.
   std::uint64_t segments_to_relocate() const;
@@ -128,15 +131,18 @@ class LogWriter {
 
   Place place_at(std::uint64_t offset) const;
   bool part_takes(std::uint64_t size) const;
-  std::span<std::byte> begin_part(std::uint64_t entry_size);
+  std::span<std::byte> begin_part(std::uint64_t entry_size, bool direct);
   void close_part();
   void go_on_in(std::uint32_t next);
+  void place_footer(SealedSegment sealed);
   void write_headers(PendingBatch& batch);
   void withdraw_direct(PendingBatch& batch, const Error& error);
   void put_back(const DirectWrite& write);
   bool is_overwritten(const DirectWrite& write) const;
   void withdraw_entry_at(PendingBatch& batch, std::uint64_t offset);
   void drop_record(std::uint64_t offset);
+  void place_again(bool last_is_open, std::uint64_t first_volatile, std::uint64_t replay_from,
+                   std::int64_t now) noexcept;
   void append_again(const PendingBatch& batch, std::uint64_t replay_from);
   EntryWalker walker_of(const PendingPart& part) const;
   std::uint64_t largest_batch_bytes() const;

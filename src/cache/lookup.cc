@@ -1,6 +1,7 @@
 // lookup, lookup_batch, contains, for_each_key: locate -> read -> verify -> touch.
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <string>
 
 #include "base/mutant.h"
@@ -187,20 +188,24 @@ void RawDiskCache::Impl::count_ended(std::span<const Result<Value>> results) {
   counters_.lookups.add_ended(counts);
 }
 
-Result<Value> RawDiskCache::Impl::lookup(std::string_view key) {
+Result<Value> RawDiskCache::Impl::lookup(std::string_view key) try {
   LatencyTimer timer(counters_.lookup_latency);
   timer.start_sometimes();
   counters_.lookups.add_asked(1);
   auto result = find_value(key, &timer);
   count_ended({&result, 1});
   return result;
+} catch (const std::bad_alloc&) {
+  return std::unexpected(Errc::out_of_memory);
 }
 
-Result<bool> RawDiskCache::Impl::contains(std::string_view key) {
+Result<bool> RawDiskCache::Impl::contains(std::string_view key) try {
   const auto found = find_value(key, nullptr);
   if (found) return true;
   if (found.error() == Errc::not_found) return false;
   return std::unexpected(found.error());
+} catch (const std::bad_alloc&) {
+  return std::unexpected(Errc::out_of_memory);
 }
 
 // --- Many keys ---
@@ -218,13 +223,27 @@ std::vector<Result<Value>> RawDiskCache::Impl::lookup_batch(
 
 std::vector<Result<Value>> RawDiskCache::Impl::find_values(std::span<const std::string_view> keys) {
   std::vector<Result<Value>> results(keys.size(), std::unexpected(Errc::not_found));
+  try {
+    find_values(keys, results);
+  } catch (const std::bad_alloc&) {
+    for (Result<Value>& result : results) {
+      if (!result && result.error() == Errc::not_found) {
+        result = std::unexpected(Errc::out_of_memory);
+      }
+    }
+  }
+  return results;
+}
+
+/// All results are not_found before.
+void RawDiskCache::Impl::find_values(std::span<const std::string_view> keys,
+                                     std::span<Result<Value>> results) {
   if (!closed_.load(std::memory_order_relaxed)) {
     if (auto cleared = clear_if_due(); !cleared) {
       std::ranges::fill(results, std::unexpected(cleared.error()));
-      return results;
+      return;
     }
   }
-
   std::vector<std::uint64_t> hashes(keys.size());
   std::vector<bool> valid(keys.size(), true);
   for (std::size_t i = 0; i < keys.size(); ++i) {
@@ -267,7 +286,7 @@ std::vector<Result<Value>> RawDiskCache::Impl::find_values(std::span<const std::
       result = find_value(keys[askers[i]], nullptr);  // it moved meanwhile
     }
   }
-  if (!waiting_) return results;
+  if (!waiting_) return;
   for (std::size_t i = 0; i < keys.size(); ++i) {
     if (!valid[i] || results[i] || results[i].error() != Errc::not_found) continue;
     if (auto waiting = find_waiting(keys[i], hashes[i])) {
@@ -276,12 +295,11 @@ std::vector<Result<Value>> RawDiskCache::Impl::find_values(std::span<const std::
       results[i] = find_in_log(keys[i], hashes[i], nullptr);  // admitted meanwhile?
     }
   }
-  return results;
 }
 
 // --- All keys ---
 
-Result<void> RawDiskCache::Impl::for_each_key(const std::function<bool(const KeyInfo&)>& each) {
+Result<void> RawDiskCache::Impl::for_each_key(const std::function<bool(const KeyInfo&)>& each) try {
   if (closed_.load(std::memory_order_relaxed)) return std::unexpected(Errc::closed);
   if (auto cleared = clear_if_due(); !cleared) return cleared;
   const std::int64_t time = now();
@@ -297,6 +315,8 @@ Result<void> RawDiskCache::Impl::for_each_key(const std::function<bool(const Key
     if (!*go_on) break;
   }
   return {};
+} catch (const std::bad_alloc&) {
+  return std::unexpected(Errc::out_of_memory);
 }
 
 Result<bool> RawDiskCache::Impl::visit_slots(std::uint32_t page,

@@ -1,5 +1,6 @@
 // Spare segments, checkpoint, clear: what keeps the log going. All of it under checkpoint_mutex_.
 #include <algorithm>
+#include <new>
 #include <utility>
 
 #include "base/mutant.h"
@@ -232,7 +233,7 @@ Result<bool> RawDiskCache::Impl::take_checkpoint(bool closing) {
   return true;
 }
 
-Result<void> RawDiskCache::Impl::maintain() {
+Result<void> RawDiskCache::Impl::maintain() try {
   if (closed_.load(std::memory_order_relaxed)) return std::unexpected(Errc::closed);
   if (auto cleared = clear_if_due(); !cleared) return cleared;
   if (auto flushed = flush_if_late(); !flushed) return flushed;
@@ -256,14 +257,18 @@ Result<void> RawDiskCache::Impl::maintain() {
     segments_wanted_.store(false, std::memory_order_relaxed);
   }
   return {};
+} catch (const std::bad_alloc&) {
+  return std::unexpected(Errc::out_of_memory);
 }
 
 // --- Clear ---
 
-Result<void> RawDiskCache::Impl::clear() {
+Result<void> RawDiskCache::Impl::clear() try {
   if (closed_.load(std::memory_order_relaxed)) return std::unexpected(Errc::closed);
   MutexLock lock(checkpoint_mutex_);
   return clear_locked();
+} catch (const std::bad_alloc&) {
+  return std::unexpected(Errc::out_of_memory);
 }
 
 Result<void> RawDiskCache::Impl::clear_locked() {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <limits>
+#include <new>
+#include <system_error>
 
 #include "base/math.h"
 #include "base/mutant.h"
@@ -152,7 +154,7 @@ BatchLimits batch_limits(const Options& options) {
 }
 
 Result<std::unique_ptr<RawDiskCache::Impl>> RawDiskCache::Impl::open(std::unique_ptr<Disk> disk,
-                                                                     const Options& options) {
+                                                                     const Options& options) try {
   if (auto valid = validate(options); !valid) return std::unexpected(valid.error());
   auto loaded = load_superblock(*disk);
   if (!loaded) return std::unexpected(loaded.error());
@@ -162,6 +164,8 @@ Result<std::unique_ptr<RawDiskCache::Impl>> RawDiskCache::Impl::open(std::unique
   std::unique_ptr<Impl> impl(new Impl(std::move(disk), options, *loaded));
   if (auto started = impl->start(); !started) return std::unexpected(started.error());
   return impl;
+} catch (const std::bad_alloc&) {
+  return std::unexpected(Errc::out_of_memory);
 }
 
 RawDiskCache::Impl::Impl(std::unique_ptr<Disk> disk, const Options& options,
@@ -187,6 +191,7 @@ RawDiskCache::Impl::Impl(std::unique_ptr<Disk> disk, const Options& options,
       clear_at_(static_cast<std::int64_t>(loaded.superblock.clear_at)),
       written_(loaded),
       budget_(options.device_bytes_per_day, monotonic()),
+      disk_info_(disk_->info()),
       disk_counters_at_open_(disk_->counters()) {}
 
 Result<void> RawDiskCache::Impl::start() {
@@ -244,9 +249,15 @@ Result<void> RawDiskCache::Impl::start() {
     MutexLock lock(checkpoint_mutex_);
     if (auto taken = take_checkpoint(false); !taken) return std::unexpected(taken.error());
   }
-  started_ = true;
   recovery_ns_ = monotonic_ns() - opened_ns_;
-  if (options_.maintenance_thread) maintenance_ = std::thread([this] { run_maintenance(); });
+  if (options_.maintenance_thread) {
+    try {
+      maintenance_ = std::thread([this] { run_maintenance(); });
+    } catch (const std::system_error&) {
+      return std::unexpected(Error(Errc::out_of_memory, "no thread can be made"));
+    }
+  }
+  started_ = true;
   return {};
 }
 
@@ -318,20 +329,23 @@ Result<void> RawDiskCache::Impl::close() {
     }
     maintenance_.join();
   }
-  Result<void> result = settle_all();
-  if (auto flushed = flush_writes(); !flushed) {
-    result = std::unexpected(flushed.error());
-  } else {
-    MutexLock lock(checkpoint_mutex_);
-    if (auto taken = take_checkpoint(true); !taken) result = std::unexpected(taken.error());
-  }
+  Result<void> result = make_last_checkpoint();
   closed_.store(true, std::memory_order_relaxed);
   disk_counters_at_close_ = disk_->counters();
-  disk_info_at_close_ = disk_->info();
   io_at_close_ = io_->counts();
   io_.reset();
   disk_.reset();
   return result;
+}
+
+Result<void> RawDiskCache::Impl::make_last_checkpoint() try {
+  Result<void> result = settle_all();
+  if (auto flushed = flush_writes(); !flushed) return std::unexpected(flushed.error());
+  MutexLock lock(checkpoint_mutex_);
+  if (auto taken = take_checkpoint(true); !taken) return std::unexpected(taken.error());
+  return result;
+} catch (const std::bad_alloc&) {
+  return std::unexpected(Errc::out_of_memory);
 }
 
 RawDiskCache::Impl::~Impl() {
@@ -341,7 +355,7 @@ RawDiskCache::Impl::~Impl() {
 
 // --- The public way in ---
 
-Result<RawDiskCache> RawDiskCache::open(std::string_view path_view, Options options) {
+Result<RawDiskCache> RawDiskCache::open(std::string_view path_view, Options options) try {
   const std::string path(path_view);
   if (auto valid = validate(options); !valid) return std::unexpected(valid.error());
   DiskOptions disk_options{.engine = options.engine, .direct = options.direct};
@@ -360,12 +374,16 @@ Result<RawDiskCache> RawDiskCache::open(std::string_view path_view, Options opti
     }
   }
   return open(std::move(*disk), std::move(options));
+} catch (const std::bad_alloc&) {
+  return std::unexpected(Errc::out_of_memory);
 }
 
-Result<RawDiskCache> RawDiskCache::open(std::unique_ptr<Disk> disk, Options options) {
+Result<RawDiskCache> RawDiskCache::open(std::unique_ptr<Disk> disk, Options options) try {
   auto impl = Impl::open(std::move(disk), options);
   if (!impl) return std::unexpected(impl.error());
   return with_async(std::move(*impl), options.completion);
+} catch (const std::bad_alloc&) {
+  return std::unexpected(Errc::out_of_memory);
 }
 
 }  // namespace rawcache

@@ -1,6 +1,8 @@
 // The blocking calls of the public class: forwards to Impl. The rest of it is in src/async.
 #include "rawcache/raw_disk_cache.h"
 
+#include <new>
+
 #include "cache/cache_impl.h"
 
 namespace rawcache {
@@ -30,9 +32,11 @@ Result<Value> RawDiskCache::lookup(std::string_view key) { return impl_->lookup(
 std::vector<Result<Value>> RawDiskCache::lookup_batch(std::span<const std::string_view> keys) {
   return impl_->lookup_batch(keys);
 }
-std::vector<Result<Value>> RawDiskCache::lookup_batch(std::span<const std::string> keys) {
+std::vector<Result<Value>> RawDiskCache::lookup_batch(std::span<const std::string> keys) try {
   const std::vector<std::string_view> views(keys.begin(), keys.end());
   return impl_->lookup_batch(views);
+} catch (const std::bad_alloc&) {
+  return {keys.size(), Result<Value>(std::unexpected(Errc::out_of_memory))};
 }
 
 Result<void> RawDiskCache::remove(std::string_view key) {

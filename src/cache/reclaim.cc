@@ -264,6 +264,7 @@ void RawDiskCache::Impl::drop(const Victim& victim, Counter& cause) {
   std::uint64_t erased = 0;
   std::uint64_t hot = 0;
   std::vector<FooterRecord> forgotten;
+  forgotten.reserve(victim.records->size());  // what has been erased must be counted
   for (const FooterRecord& record : *victim.records) {
     if (record.kind != EntryKind::value) continue;
     const std::uint64_t offset =

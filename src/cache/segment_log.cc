@@ -62,6 +62,11 @@ std::uint64_t SegmentLog::bytes_to_block() const {
   return round_up(at().position, block_bytes_) - at().position;
 }
 
+void SegmentLog::make_room_for_record() {
+  std::vector<FooterRecord>& records = at().records;
+  if (records.size() == records.capacity()) records.reserve(2 * records.size() + 16);
+}
+
 void SegmentLog::record(const FooterRecord& entry, std::uint64_t offset) {
   const std::uint64_t units = (offset - segment_offset(at().segment)) / entry_alignment_;
   at().records.push_back(entry);
@@ -89,6 +94,8 @@ void SegmentLog::note_batch(std::uint64_t sequence) {
 
 SealedSegment SegmentLog::seal(std::uint32_t next, std::uint64_t next_sequence) {
   RAWCACHE_ASSERT(has_open());
+  std::vector<FooterRecord> records;
+  records.reserve(at().records.size());  // the next segment will hold about as many
   SegmentRecord& record = table_[at().segment];
   record.state = kSealed;
   SealedSegment sealed{.segment = at().segment,
@@ -102,8 +109,7 @@ SealedSegment SegmentLog::seal(std::uint32_t next, std::uint64_t next_sequence) 
   sealed.trailer.last_batch = record.last_batch;
   sealed.trailer.next_sequence = next_sequence;
   sealed.trailer.stream = static_cast<std::uint32_t>(stream_);
-  sealed.records = std::exchange(at().records, {});
-  at().records.reserve(sealed.records.size());  // the next segment will hold about as many
+  sealed.records = std::exchange(at().records, std::move(records));
   appended_bytes_ += segment_bytes_ - at().position;
   close_open();
   at().previous = at().segment;

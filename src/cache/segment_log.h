@@ -47,6 +47,8 @@ class SegmentLog {
   std::uint64_t take(std::uint64_t bytes);
   /// Bytes from the head to the next block border.
   std::uint64_t bytes_to_block() const;
+  /// Memory for one more record. Throws std::bad_alloc.
+  void make_room_for_record();
   /// Notes an entry at a disk offset in the open segment.
   void record(const FooterRecord& entry, std::uint64_t offset);
   /// The record of the entry at `offset`, if it lies in an open segment of any stream.
@@ -55,6 +57,7 @@ class SegmentLog {
   void note_batch(std::uint64_t sequence);
 
   /// Closes the open segment; `next` is where the log goes on. The result is to become its footer.
+  /// Throws std::bad_alloc, then nothing has changed.
   SealedSegment seal(std::uint32_t next, std::uint64_t next_sequence);
   /// Closes the open segment, if there is one, without a footer, because its place may be bad. What
   /// is in the stream from batch `first_volatile_batch` on is placed elsewhere.

@@ -110,11 +110,8 @@ Survey survey_segments(Disk& disk, const Superblock& superblock) {
   Survey survey;
   survey.headers.resize(superblock.segments);
   const std::size_t unit = std::max<std::size_t>(disk.info().io_alignment, sizeof(BatchHeader));
-  AlignedBuffer buffer = AlignedBuffer::allocate(kSurveyBatch * std::max(unit, kIoMemoryAlignment));
-  if (buffer.empty()) {
-    survey.unreadable = superblock.segments;
-    return survey;
-  }
+  AlignedBuffer buffer =
+      AlignedBuffer::allocate_or_throw(kSurveyBatch * std::max(unit, kIoMemoryAlignment));
   const std::size_t stride = buffer.size() / kSurveyBatch;
   for (std::uint32_t first = 0; first < superblock.segments; first += kSurveyBatch) {
     const auto count = std::min<std::uint32_t>(kSurveyBatch, superblock.segments - first);
@@ -143,10 +140,8 @@ std::optional<FooterTrailer> read_footer_trailer(Disk& disk, const Superblock& s
                                                  std::uint32_t segment) {
   const std::uint64_t offset = segment_offset(superblock, segment);
   const std::size_t size = std::max<std::size_t>(disk.info().io_alignment, sizeof(FooterTrailer));
-  AlignedBuffer buffer = AlignedBuffer::allocate(size);
-  if (buffer.empty() || !disk.read(offset + superblock.segment_bytes - size, buffer.bytes())) {
-    return std::nullopt;
-  }
+  AlignedBuffer buffer = AlignedBuffer::allocate_or_throw(size);
+  if (!disk.read(offset + superblock.segment_bytes - size, buffer.bytes())) return std::nullopt;
   return decode_footer_trailer(buffer.bytes(), {superblock.id, offset, 0});
 }
 
@@ -158,10 +153,8 @@ std::optional<std::vector<FooterRecord>> read_footer_records(Disk& disk,
   const std::uint64_t offset = segment_offset(superblock, segment);
   const std::uint64_t size = footer_bytes(trailer.records, superblock.block_bytes);
   if (size > superblock.segment_bytes) return std::nullopt;
-  AlignedBuffer buffer = AlignedBuffer::allocate(size);
-  if (buffer.empty() || !disk.read(offset + superblock.segment_bytes - size, buffer.bytes())) {
-    return std::nullopt;
-  }
+  AlignedBuffer buffer = AlignedBuffer::allocate_or_throw(size);
+  if (!disk.read(offset + superblock.segment_bytes - size, buffer.bytes())) return std::nullopt;
   bytes_read += size;
   return decode_footer_records(buffer.bytes(), trailer,
                                {superblock.id, offset, trailer.generation});

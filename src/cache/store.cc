@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <limits>
+#include <new>
 
 #include "base/mutant.h"
 #include "cache/cache_impl.h"
@@ -48,7 +49,7 @@ RawDiskCache::Impl::Turn::~Turn() {
 
 // --- Writing ---
 
-Result<void> RawDiskCache::Impl::check(const WriteCall& call) const {
+Result<void> RawDiskCache::Impl::check(const WriteCall& call) const try {
   if (closed_.load(std::memory_order_relaxed)) return std::unexpected(Errc::closed);
   if (call.key.empty()) return std::unexpected(Errc::key_empty);
   if (call.key.size() > kKeyBytesMax) {
@@ -64,6 +65,8 @@ Result<void> RawDiskCache::Impl::check(const WriteCall& call) const {
   }
   if (call.compression) return check_compression(*call.compression);
   return {};
+} catch (const std::bad_alloc&) {
+  return std::unexpected(Errc::out_of_memory);
 }
 
 std::uint32_t RawDiskCache::Impl::expiry(const WriteCall& call) {
@@ -87,10 +90,12 @@ Result<void> RawDiskCache::Impl::write(const WriteCall& call) {
     timer.start_sometimes();
   }
   DirectWrite direct;
-  const auto begun = begin_write(call, call.durable ? &direct : nullptr);
-  if (!begun && begun.error() != Errc::flush_failed) return std::unexpected(begun.error());
-  const Result<void> result =
-      begun ? end_write(call, *begun, direct) : Result<void>(std::unexpected(begun.error()));
+  auto begun = begin_write(call, call.durable ? &direct : nullptr);
+  if (!begun && begun.error() != Errc::flush_failed) {
+    return std::unexpected(std::move(begun.error()));
+  }
+  auto result = begun ? end_write(call, *begun, direct)
+                      : Result<void>(std::unexpected(std::move(begun.error())));
   end_writes();
   return result;
 }
@@ -117,11 +122,11 @@ std::vector<Result<void>> RawDiskCache::Impl::write_group(std::span<const WriteC
   for (std::uint32_t i = 0; i < calls.size(); ++i) {
     results[i] = check(calls[i]);
     if (!results[i]) continue;
-    const auto written = begin_write(calls[i], calls[i].durable ? &direct[i] : nullptr);
+    auto written = begin_write(calls[i], calls[i].durable ? &direct[i] : nullptr);
     if (written) {
       begun[i] = *written;
     } else {
-      results[i] = std::unexpected(written.error());
+      results[i] = std::unexpected(std::move(written.error()));
     }
   }
   for (std::uint32_t i = 0; i < calls.size(); ++i) {
@@ -140,9 +145,10 @@ void RawDiskCache::Impl::prefetch(std::uint64_t key_hash) const {
   if (ghost_) ghost_->prefetch(key_hash);
 }
 
-/// Up to where a durable call waits. On flush_failed the entry has been stored all the same.
+/// Up to where a durable call waits. On flush_failed the entry has been stored all the same; on any
+/// other error, also for want of memory, it has not, and `direct` waits for nothing.
 Result<RawDiskCache::Impl::StoredAs> RawDiskCache::Impl::begin_write(const WriteCall& call,
-                                                                     DirectWrite* direct) {
+                                                                     DirectWrite* direct) try {
   if (auto cleared = clear_if_due(); !cleared) return std::unexpected(cleared.error());
   if (call.when != StoreIf::always) return begin_conditional(call, direct);
   const std::uint64_t key_hash = hash_key(call.key, superblock_.id);
@@ -175,12 +181,24 @@ Result<RawDiskCache::Impl::StoredAs> RawDiskCache::Impl::begin_write(const Write
   if (auto copied = make_copy_that_waits(writing); !copied) return std::unexpected(copied.error());
   if (auto appended = append(writing); !appended) return std::unexpected(appended.error());
   if (memory_ && writing.verdict != Verdict::overtaken) tell_memory(call, writing);
-  Result<StoredAs> result = StoredAs{.sequence = writing.entry.sequence,
-                                     .expires_at = writing.entry.expires_at,
-                                     .verdict = writing.verdict,
-                                     .in_batch = writing.in_batch};
-  if (call.durable) return result;
-  if (background_failed_.load(std::memory_order_relaxed) && background_failed_.exchange(false)) {
+  const bool due = background_failed_.load(std::memory_order_relaxed) || io_->flush_due();
+  if (!call.durable && due) {
+    if (auto started = start_due_flush(); !started) {
+      return std::unexpected(std::move(started.error()));
+    }
+  }
+  return StoredAs{.sequence = writing.entry.sequence,
+                  .expires_at = writing.entry.expires_at,
+                  .verdict = writing.verdict,
+                  .in_batch = writing.in_batch};
+} catch (const std::bad_alloc&) {
+  return std::unexpected(Errc::out_of_memory);
+}
+
+/// After a buffered write, which is accepted whatever becomes of this.
+Result<void> RawDiskCache::Impl::start_due_flush() try {
+  Result<void> result;
+  if (background_failed_.exchange(false)) {
     result = std::unexpected(Error(Errc::flush_failed, "an earlier flush in the background"));
   }
   if (io_->flush_due()) {
@@ -191,6 +209,8 @@ Result<RawDiskCache::Impl::StoredAs> RawDiskCache::Impl::begin_write(const Write
     }
   }
   return result;
+} catch (const std::bad_alloc&) {
+  return std::unexpected(Errc::flush_failed);
 }
 
 void RawDiskCache::Impl::end_writes() {
@@ -243,7 +263,7 @@ Result<LogWriter::Obstacle> RawDiskCache::Impl::try_append(Writing& writing) {
   if (writing.verdict != Verdict::log) return keep_out(writing);
   const Stream stream = returns ? proven_stream(entry_bytes(entry)) : Stream::small;
   const auto appended =
-      writer_->append(entry, replay_from_.load(std::memory_order_relaxed), stream);
+      writer_->append(entry, replay_from_.load(std::memory_order_relaxed), stream, writing.direct);
   if (appended.obstacle != LogWriter::Obstacle::none) return appended.obstacle;
   note_appended(appended.location);
   count_call(writing);
@@ -253,8 +273,8 @@ Result<LogWriter::Obstacle> RawDiskCache::Impl::try_append(Writing& writing) {
   }
   const unsigned hits = returns && stream == Stream::small ? 1 : 0;
   if (auto published = publish(entry, appended.location, hits, writing.direct); !published) {
-    writer_->withdraw_last(appended.location);
-    return std::unexpected(published.error());
+    writer_->withdraw_last(appended.location, writing.direct);
+    return std::unexpected(std::move(published.error()));
   }
   if (waiting_) waiting_->erase(entry.key_hash);
   writing.in_batch = writing.direct != nullptr;
@@ -291,7 +311,7 @@ Result<void> RawDiskCache::Impl::publish(const EntryFields& entry, Location loca
   std::optional<Location> before;
   if (entry.kind == EntryKind::value) {
     auto put = index_->put(entry.key_hash, location, hits);
-    if (!put) return std::unexpected(put.error());
+    if (!put) return std::unexpected(std::move(put.error()));
     before = *put;
   } else {
     before = index_->erase(entry.key_hash);
@@ -304,7 +324,6 @@ Result<void> RawDiskCache::Impl::publish(const EntryFields& entry, Location loca
   direct->remove = entry.kind == EntryKind::remove;
   direct->before = before;
   if (before) direct->before_generation = log_->generation(log_->segment_of(before->offset));
-  writer_->wait_with_batch(*direct);
   return {};
 }
 
@@ -326,10 +345,10 @@ Result<void> RawDiskCache::Impl::wait_until_durable(DirectWrite& direct) {
   }
   if (direct.state.load(std::memory_order_acquire) == DirectWrite::State::durable) return {};
   feed_relocation();
-  return std::unexpected(direct.error);
+  return std::unexpected(std::move(direct.error));
 }
 
-Result<std::uint64_t> RawDiskCache::Impl::flush_writes() {
+Result<std::uint64_t> RawDiskCache::Impl::flush_writes() try {
   if (closed_.load(std::memory_order_relaxed)) return std::unexpected(Errc::closed);
   Result<std::uint64_t> flushed;
   {
@@ -338,12 +357,14 @@ Result<std::uint64_t> RawDiskCache::Impl::flush_writes() {
   }
   if (!flushed) feed_relocation();
   return flushed;
+} catch (const std::bad_alloc&) {
+  return std::unexpected(Errc::out_of_memory);
 }
 
 // A batch could not be placed elsewhere because no segment was free. Reclaiming the oldest needs
 // neither a flush nor a checkpoint if its entries are older than the durable one, but not the turn
-// either.
-void RawDiskCache::Impl::feed_relocation() {
+// either. Without memory for it the next failure tries again.
+void RawDiskCache::Impl::feed_relocation() try {
   const std::uint64_t wanted = segments_missing_.load(std::memory_order_relaxed);
   if (wanted == 0) return;
   MutexLock lock(checkpoint_mutex_);
@@ -357,6 +378,7 @@ void RawDiskCache::Impl::feed_relocation() {
     }
     if (const auto reclaimed = reclaim_oldest(counters_.evicted); !reclaimed || !*reclaimed) return;
   }
+} catch (const std::bad_alloc&) {
 }
 
 /// Nothing that is under way may be changed, so that is waited for.
@@ -374,7 +396,9 @@ void RawDiskCache::Impl::fail_direct_writes(const Error& error) {
   if (writer_->withdrawn() != before) watch_.all_written();
 }
 
-Result<std::uint64_t> RawDiskCache::Impl::flush_in_turn(const Turn& turn, Wait wait) {
+// A lack of memory is a failure like those of the device: what waits is told of it, and everything
+// stays buffered.
+Result<std::uint64_t> RawDiskCache::Impl::flush_in_turn(const Turn& turn, Wait wait) try {
   if (auto settled = settle_superblock(); !settled) {
     fail_in_turn(turn, settled.error());
     return std::unexpected(settled.error());
@@ -401,13 +425,18 @@ Result<std::uint64_t> RawDiskCache::Impl::flush_in_turn(const Turn& turn, Wait w
     operations += *completed;
   }
   return operations;
+} catch (const std::bad_alloc&) {
+  fail_in_turn(turn, Errc::out_of_memory);
+  return std::unexpected(Errc::out_of_memory);
 }
 
-Result<std::uint64_t> RawDiskCache::Impl::complete_in_turn(const Turn& turn, std::size_t buffers) {
+Result<std::uint64_t> RawDiskCache::Impl::complete_in_turn(const Turn& turn,
+                                                           std::size_t buffers) try {
   const std::uint64_t start = monotonic_ns();
   Result<Completed> completed = io_->complete(buffers);
   if (!completed) {
     fail_in_turn(turn, completed.error());
+    if (completed.error() == Errc::out_of_memory) return std::unexpected(Errc::out_of_memory);
     ++failures_in_a_row_;
     // The same place has failed twice (four, eight ... times): try another one.
     const bool again = std::has_single_bit(failures_in_a_row_) ||
@@ -432,6 +461,9 @@ Result<std::uint64_t> RawDiskCache::Impl::complete_in_turn(const Turn& turn, std
     note_flush(*completed);
   }
   return completed->operations;
+} catch (const std::bad_alloc&) {
+  fail_in_turn(turn, Errc::out_of_memory);
+  return std::unexpected(Errc::out_of_memory);
 }
 
 void RawDiskCache::Impl::note_flush(const Completed& completed) {

@@ -1,5 +1,6 @@
 #include "cache/superblock_io.h"
 
+#include <new>
 #include <optional>
 #include <string>
 
@@ -44,7 +45,7 @@ Result<LoadedSuperblock> load_superblock(Disk& disk) {
 }
 
 Result<LoadedSuperblock> replace_superblock(Disk& disk, const LoadedSuperblock& current,
-                                            Superblock superblock) {
+                                            Superblock superblock) try {
   AlignedBuffer block = AlignedBuffer::allocate(superblock.block_bytes);
   if (block.empty()) return std::unexpected(Error(Errc::out_of_memory, "superblock"));
   superblock.write_generation = current.superblock.write_generation + 1;
@@ -56,6 +57,8 @@ Result<LoadedSuperblock> replace_superblock(Disk& disk, const LoadedSuperblock& 
   if (mutated(Mutant::kSuperblockNotSynced)) return LoadedSuperblock{superblock, copy};
   if (auto synced = disk.sync(); !synced) return std::unexpected(synced.error());
   return LoadedSuperblock{superblock, copy};
+} catch (const std::bad_alloc&) {
+  return std::unexpected(Errc::out_of_memory);
 }
 
 }  // namespace rawcache

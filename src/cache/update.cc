@@ -1,5 +1,7 @@
 // update, touch, and stores with a condition: look -> decide -> append, unless somebody else has
 // written the key meanwhile; then again.
+#include <new>
+
 #include "cache/cache_impl.h"
 
 namespace rawcache {
@@ -63,7 +65,7 @@ Result<RawDiskCache::Impl::StoredAs> RawDiskCache::Impl::begin_conditional(const
 }
 
 Result<Updated> RawDiskCache::Impl::update(std::string_view key, const Updater& updater,
-                                           bool durable) {
+                                           bool durable) try {
   if (auto checked = check_key(key); !checked) return std::unexpected(checked.error());
   Updated updated;
   WriteCall call;
@@ -80,20 +82,22 @@ Result<Updated> RawDiskCache::Impl::update(std::string_view key, const Updater& 
     return call;
   };
   DirectWrite direct;
-  const auto begun = begin_decided(key, decide, durable ? &direct : nullptr);
-  const Result<void> ended =
-      begun ? end_write(call, *begun, direct) : Result<void>(std::unexpected(begun.error()));
+  auto begun = begin_decided(key, decide, durable ? &direct : nullptr);
+  auto ended = begun ? end_write(call, *begun, direct)
+                     : Result<void>(std::unexpected(std::move(begun.error())));
   end_writes();
-  if (!ended) return std::unexpected(ended.error());
+  if (!ended) return std::unexpected(std::move(ended.error()));
   updated.sequence = begun->sequence;
   updated.expires_at = begun->expires_at;
   return updated;
+} catch (const std::bad_alloc&) {
+  return std::unexpected(Errc::out_of_memory);
 }
 
 Result<void> RawDiskCache::Impl::touch(std::string_view key, std::chrono::seconds ttl,
-                                       bool durable) {
+                                       bool durable) try {
   bool found = false;
-  const auto touched = update(
+  auto touched = update(
       key,
       [&](const Value* now) -> Change {
         found = now != nullptr;
@@ -103,9 +107,11 @@ Result<void> RawDiskCache::Impl::touch(std::string_view key, std::chrono::second
                 .options = {.ttl = ttl, .flags = now->flags(), .stale = now->stale()}};
       },
       durable);
-  if (!touched) return std::unexpected(touched.error());
+  if (!touched) return std::unexpected(std::move(touched.error()));
   if (!found) return std::unexpected(Errc::not_found);
   return {};
+} catch (const std::bad_alloc&) {
+  return std::unexpected(Errc::out_of_memory);
 }
 
 }  // namespace rawcache

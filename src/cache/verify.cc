@@ -1,6 +1,7 @@
 // verify: reads and checks everything, changes nothing.
 #include <algorithm>
 #include <cstring>
+#include <new>
 
 #include "base/aligned_buffer.h"
 #include "base/math.h"
@@ -189,11 +190,13 @@ std::string Verifier::key_at(std::uint64_t slot, std::uint32_t page, Location lo
 
 }  // namespace
 
-Result<VerifyReport> RawDiskCache::verify(Disk& disk, const Progress& progress) {
+Result<VerifyReport> RawDiskCache::verify(Disk& disk, const Progress& progress) try {
   return Verifier(disk, progress).run();
+} catch (const std::bad_alloc&) {
+  return std::unexpected(Errc::out_of_memory);
 }
 
-Result<VerifyReport> RawDiskCache::verify(std::string_view path, const Progress& progress) {
+Result<VerifyReport> RawDiskCache::verify(std::string_view path, const Progress& progress) try {
   // Exclusively, because what another process is writing right now looks like damage.
   auto disk = open_disk(path);
   if (!disk && (disk.error() == Errc::permission_denied || disk.error() == Errc::read_only)) {
@@ -201,6 +204,8 @@ Result<VerifyReport> RawDiskCache::verify(std::string_view path, const Progress&
   }
   if (!disk) return std::unexpected(disk.error());
   return verify(**disk, progress);
+} catch (const std::bad_alloc&) {
+  return std::unexpected(Errc::out_of_memory);
 }
 
 }  // namespace rawcache

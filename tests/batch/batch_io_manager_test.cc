@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <random>
 #include <string>
@@ -413,7 +414,7 @@ TEST_F(BatchIO, BytesChangedAfterAFailureAreWhatTheNextTryWrites) {
   ASSERT_TRUE(io->submit());
   disk.fail_sync(1);
   ASSERT_FALSE(io->complete());
-  io->patch(room, bytes_of("xyz"));
+  io->patch([&] { std::ranges::copy(bytes_of("xyz"), room.begin()); });
   EXPECT_EQ(read(99, 5), ".xyz.");
   ASSERT_TRUE(io->complete());
   EXPECT_EQ(durable(99, 5), ".xyz.");

@@ -7,9 +7,9 @@
 #include <cerrno>
 #include <functional>
 #include <memory>
-#include <ostream>
 
 #include "crash/fault_run.h"
+#include "crash/scenarios.h"
 #include "support/proof.h"
 
 namespace rawcache::testing {
@@ -18,70 +18,6 @@ namespace {
 using Op = FaultyDisk::Op;
 using Repeat = FaultyDisk::Repeat;
 using Reach = FaultyDisk::Reach;
-
-Scene fault_scene() {
-  Scene scene;
-  scene.format.block_bytes = 512;
-  scene.format.segment_bytes = 4096;
-  scene.format.expected_entries = 128;
-  scene.device_bytes = 131072 + 2 * 16384 + 12 * 4096;
-  scene.keys = 10;
-  scene.value_bytes = 700;
-  scene.options.max_operations = 8;
-  scene.options.max_buffer_bytes = 4096;
-  scene.options.read_buffer_bytes = 1 << 20;
-  scene.options.maintenance_thread = false;
-  return scene;
-}
-
-using Scenario = std::function<void(Workload& calls, RawDiskCache& cache)>;
-
-void direct_calls(Workload& calls, RawDiskCache& cache) {
-  for (std::uint32_t i = 0; i < 8; ++i) (void)calls.store(cache, i % 5, true);
-  for (std::uint32_t i = 0; i < 3; ++i) (void)calls.remove(cache, i, true);
-  for (std::uint32_t i = 0; i < 3; ++i) (void)calls.store(cache, i, true);
-}
-
-void buffered_calls(Workload& calls, RawDiskCache& cache) {
-  for (std::uint32_t round = 0; round < 4; ++round) {
-    for (std::uint32_t i = 0; i < 6; ++i) (void)calls.store(cache, (i * 3 + round) % 10, false);
-    (void)calls.remove(cache, round, false);
-    (void)calls.flush(cache);
-  }
-}
-
-void mixed_calls(Workload& calls, RawDiskCache& cache) {
-  for (std::uint32_t i = 0; i < 40; ++i) {
-    if (i % 7 == 3) {
-      (void)calls.remove(cache, i % 10, i % 2 == 0);
-    } else {
-      (void)calls.store(cache, i % 10, i % 5 == 0);
-    }
-  }
-}
-
-void around_clear(Workload& calls, RawDiskCache& cache) {
-  for (std::uint32_t i = 0; i < 6; ++i) (void)calls.store(cache, i, i == 3);
-  (void)calls.clear(cache);
-  for (std::uint32_t i = 2; i < 5; ++i) (void)calls.store(cache, i, false);
-  (void)calls.flush(cache);
-  (void)calls.store(cache, 7, true);
-}
-
-void around_the_log(Workload& calls, RawDiskCache& cache) {
-  for (std::uint32_t i = 0; i < 150; ++i) (void)calls.store(cache, i % 10, i % 11 == 0);
-}
-
-struct NamedScenario {
-  const char* name;
-  void (*run)(Workload& calls, RawDiskCache& cache);
-};
-void PrintTo(const NamedScenario& scenario, std::ostream* out) { *out << scenario.name; }
-constexpr NamedScenario kScenarios[] = {{"direct", direct_calls},
-                                        {"buffered", buffered_calls},
-                                        {"mixed", mixed_calls},
-                                        {"clear", around_clear},
-                                        {"around_the_log", around_the_log}};
 
 struct Fault {
   Op op;
@@ -192,7 +128,7 @@ bool Sweep::run_once(const Scenario& scenario, const Fault& fault, Repeat repeat
 
 class FaultSweep : public ::testing::TestWithParam<NamedScenario> {
  protected:
-  const Scene scene_ = fault_scene();
+  const Scene scene_ = scenario_scene();
 };
 
 TEST_P(FaultSweep, TheKthReadWriteOrSyncMayFailForEveryK) {
@@ -240,7 +176,8 @@ TEST_P(FaultSweep, OpenMayMeetAFaultAtEveryIoAndTheNextOpenFindsEverything) {
   Proof().add("faults_injected", faults);
 }
 
-INSTANTIATE_TEST_SUITE_P(Scenarios, FaultSweep, ::testing::ValuesIn(kScenarios),
+INSTANTIATE_TEST_SUITE_P(Scenarios, FaultSweep,
+                         ::testing::ValuesIn(all_scenarios().begin(), all_scenarios().end()),
                          [](const auto& scenario) { return std::string(scenario.param.name); });
 
 // --- Random ones ---

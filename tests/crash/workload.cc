@@ -107,6 +107,14 @@ std::size_t Workload::value_size() {
   return random_() % (limit + 1);
 }
 
+template <typename Call>
+auto Workload::inside(const Call& call) {
+  if (around_) around_(true);
+  auto result = call();
+  if (around_) around_(false);
+  return result;
+}
+
 void Workload::watch_batches(RawDiskCache& cache, const Stats& before, bool failed) {
   const Stats after = cache.stats();
   // What waits to be written again counts as pending, so that pending_writes says nothing.
@@ -147,27 +155,36 @@ Result<void> Workload::tell_end(RawDiskCache& cache, const Stats& before, Result
 Result<void> Workload::store(RawDiskCache& cache, std::uint32_t key, bool durable,
                              std::chrono::seconds ttl) {
   const std::string value = make_value(key, next_version_++, value_size());
+  const std::string name = key_name(key);
   const Stats before = cache.stats();
   tell_({.type = Event::Type::issued, .kind = Kind::store, .key = key});
-  // Every fifth call as an update, every third by its asynchronous twin, carried out here.
-  const bool twin = next_version_ % 3 == 0;
-  auto result = next_version_ % 5 == 0 ? store_by_update(cache, key_name(key), value, durable, ttl)
-                : twin && durable      ? cache.async_store(key_name(key), value, {ttl}).get()
-                : twin    ? cache.async_store_buffered(key_name(key), value, {ttl}).get()
-                : durable ? cache.store(key_name(key), value, {ttl})
-                          : cache.store_buffered(key_name(key), value, {ttl});
+  if (next_version_ % 5 == 0) {
+    return tell_end(cache, before,
+                    inside([&] { return store_by_update(cache, name, value, durable, ttl); }),
+                    durable);
+  }
+  // Every third call by its asynchronous twin, carried out here.
+  if (next_version_ % 3 == 0) {
+    auto twin = durable ? cache.async_store(name, value, {ttl})
+                        : cache.async_store_buffered(name, value, {ttl});
+    return tell_end(cache, before, inside([&] { return std::move(twin).get(); }), durable);
+  }
+  auto result = inside([&] {
+    return durable ? cache.store(name, value, {ttl}) : cache.store_buffered(name, value, {ttl});
+  });
   return tell_end(cache, before, std::move(result), durable);
 }
 
 Result<void> Workload::remove(RawDiskCache& cache, std::uint32_t key, bool durable) {
   ++next_version_;
+  const std::string name = key_name(key);
   const Stats before = cache.stats();
   tell_({.type = Event::Type::issued, .kind = Kind::remove, .key = key});
-  const bool twin = next_version_ % 3 == 0;
-  auto result = twin && durable ? cache.async_remove(key_name(key)).get()
-                : twin          ? cache.async_remove_buffered(key_name(key)).get()
-                : durable       ? cache.remove(key_name(key))
-                                : cache.remove_buffered(key_name(key));
+  if (next_version_ % 3 == 0) {
+    auto twin = durable ? cache.async_remove(name) : cache.async_remove_buffered(name);
+    return tell_end(cache, before, inside([&] { return std::move(twin).get(); }), durable);
+  }
+  auto result = inside([&] { return durable ? cache.remove(name) : cache.remove_buffered(name); });
   return tell_end(cache, before, std::move(result), durable);
 }
 
@@ -175,12 +192,12 @@ Result<void> Workload::clear(RawDiskCache& cache) {
   ++next_version_;
   const Stats before = cache.stats();
   tell_({.type = Event::Type::issued, .kind = Kind::clear});
-  return tell_end(cache, before, cache.clear(), true);
+  return tell_end(cache, before, inside([&] { return cache.clear(); }), true);
 }
 
 Result<void> Workload::flush(RawDiskCache& cache) {
   tell_({.type = Event::Type::batch_ends_after});
-  const auto flushed = cache.flush_writes();
+  const auto flushed = inside([&] { return cache.flush_writes(); });
   if (!flushed) return std::unexpected(flushed.error());
   tell_({.type = Event::Type::durable});
   return {};
@@ -188,7 +205,7 @@ Result<void> Workload::flush(RawDiskCache& cache) {
 
 Result<void> Workload::close(RawDiskCache& cache) {
   tell_({.type = Event::Type::batch_ends_after});
-  auto closed = cache.close();
+  auto closed = inside([&] { return cache.close(); });
   if (closed) tell_({.type = Event::Type::durable});
   return closed;
 }
@@ -205,7 +222,7 @@ Result<void> Workload::step(RawDiskCache& cache) {
   if (dice < 970) return flush(cache);
   if (dice < 980 && scene_.clears) return clear(cache);
   tell_({.type = Event::Type::batch_ends_after});  // a checkpoint begins with a flush
-  return cache.maintain();
+  return inside([&] { return cache.maintain(); });
 }
 
 Content content_of(RawDiskCache& cache, std::uint32_t keys, std::string& wrong, bool* failed) {

@@ -69,6 +69,10 @@ class Workload {
         exact_batches_(exact_batches),
         tell_(traced(std::move(tell))) {}
 
+  /// Told before (true) and after (false) each call of the cache, which is all that happens in
+  /// between.
+  void set_around(std::function<void(bool)> around) { around_ = std::move(around); }
+
   /// One call that changes something. The error, if it failed; not counted: those which say that
   /// nothing was accepted because the cache is full of work.
   Result<void> step(RawDiskCache& cache);
@@ -86,6 +90,8 @@ class Workload {
   Result<void> tell_end(RawDiskCache& cache, const Stats& before, Result<void> result,
                         bool durable);
   std::size_t value_size();
+  template <typename Call>
+  auto inside(const Call& call);
 
   const Scene& scene_;
   std::mt19937_64& random_;
@@ -93,6 +99,7 @@ class Workload {
   const bool exact_batches_;
   bool troubled_ = false;  ///< a flush has failed and has not been made good
   const Tell tell_;
+  std::function<void(bool)> around_;
 };
 
 /// Looks up every key. `wrong` gets a complaint for each value that was never stored there; a read
