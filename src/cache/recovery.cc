@@ -153,10 +153,10 @@ void Recovery::finish() {
   for (const std::uint32_t segment : order_) {
     const Life& life = lives_.at(segment);
     SegmentRecord& record = out_.table[segment];
+    record.state = is_last(life) && !has_lost_its_end(life) ? kOpen : kSealed;
     record.generation = life.generation;
     record.first_batch = life.first_batch;
     record.last_batch = life.last_batch;
-    record.state = is_last(life) ? kOpen : kSealed;
     if (!life.reopened) continue;
     record.stream = record.label = static_cast<std::uint8_t>(life.stream);
     record.queue_position = ++queue_end;
@@ -169,6 +169,10 @@ void Recovery::finish() {
   for (std::size_t stream = 0; stream < kStreams; ++stream) {
     Recovered::Head& head = out_.heads[stream];
     const auto last = last_of(static_cast<Stream>(stream));
+    if (last && out_.table[*last].state != kOpen) {
+      head.previous_segment = *last;
+      continue;
+    }
     head.open_segment = last.value_or(kNoSegment);
     head.previous_segment = last ? lives_.at(*last).previous_segment : checkpoint_previous_[stream];
   }

@@ -348,6 +348,20 @@ std::optional<std::uint32_t> Recovery::last_of(Stream stream) const {
   return *last;
 }
 
+// The checkpoint knows of a batch there that is not found. How far the segment has been written is
+// not known then, and nothing may be written twice in one life of it: the lost batch, stale or
+// gone astray, would pass for what lies in its place.
+bool Recovery::has_lost_its_end(const Life& life) const {
+  const std::uint64_t known = out_.table[life.segment].last_batch;
+  const bool durable = known >= superblock_.dead_below_batch && known < out_.replay_from;
+  if (life.reopened || !durable) return false;
+  if (life.scan->parts.empty()) return true;
+  const BatchHeader& last = life.scan->parts.back().header;
+  if (last.sequence != known) return last.sequence < known;
+  const Batch& batch = batches_.at(known);
+  return last.part + 1 != last.parts && batch.whole_parts != batch.parts;
+}
+
 // For a rebuild, which has no checkpoint to say what was superseded: the first batch of the newest
 // run in which every part is whole and nothing is missing. Older ones say nothing: what superseded
 // their entries may be among the missing.

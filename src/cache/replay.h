@@ -79,6 +79,8 @@ class Recovery {
   void note_header(const BatchHeader& header);
   /// The segment that a stream was in last; nullopt if the checkpoint and the log know none.
   std::optional<std::uint32_t> last_of(Stream stream) const;
+  /// Of the last segment of a stream.
+  bool has_lost_its_end(const Life& life) const;
   bool is_last(const Life& life) const { return last_of(life.stream) == life.segment; }
   bool vouched_for(const Life& life) const {
     return life.trailer && life.trailer->last_batch <= stated_durable_;

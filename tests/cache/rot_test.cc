@@ -90,6 +90,28 @@ TEST_F(Rot, OfARemoveRecordDoesNotBringTheValueBackAfterACheckpoint) {
   EXPECT_EQ(get("the key that was removed"), "error not_found");
 }
 
+// The log must not go on in its place: two batches that verify there would be told apart by
+// nothing.
+TEST_F(Rot, ABatchThatWentAstrayBeforeACloseNeverPassesForWhatIsStoredLater) {
+  const Superblock geometry = superblock();
+  const std::uint64_t log_bytes = std::uint64_t{geometry.segments} * geometry.segment_bytes;
+  const Extent log{geometry.segments_offset, log_bytes};
+  const std::uint64_t elsewhere = log.end() - 8192;
+  ASSERT_TRUE(cache->store("other", "whole"));
+  device->medium().misdirect_write(1, elsewhere, log);
+  ASSERT_TRUE(cache->store("key", old_value));
+  reopen();
+  EXPECT_EQ(get("key"), "error not_found");
+  ASSERT_TRUE(cache->store("key", new_value));
+  device->medium().misdirect_read(1, elsewhere, log);
+  EXPECT_EQ(get("key"), "error not_found");
+  EXPECT_EQ(get("other"), "whole");
+  ASSERT_TRUE(cache->store("key", new_value));
+  crash(CrashPolicy::lose_all);
+  EXPECT_EQ(get("key"), new_value);
+  EXPECT_EQ(get("other"), "whole");
+}
+
 TEST_F(Rot, OfANeighbourCostsNothing) {
   for (int i = 0; i < 20; ++i) {
     ASSERT_TRUE(
