@@ -348,6 +348,8 @@ class RawDiskCache::Impl {
   }
   /// With the turn: makes sure that a failed clear has not happened.
   Result<void> settle_superblock();
+  /// With the turn.
+  void write_other_superblock();
   void run_maintenance();
   Result<void> flush_if_late();
   void forget_background_failures();
@@ -392,10 +394,11 @@ class RawDiskCache::Impl {
 
   // Locks, in the order in which they are taken.
   Mutex checkpoint_mutex_;  ///< one checkpoint, reclaim or clear at a time
-  // These two belong to whoever has the turn.
+  // These belong to whoever has the turn.
   LoadedSuperblock written_;  ///< what clear writes anew
   /// A clear, or the note of one, has failed and may have reached the device.
   bool superblock_uncertain_ = false;
+  bool superblock_alone_ = false;  ///< the other copy has missed what was written last
   std::uint64_t checkpoint_generation_ GUARDED_BY(checkpoint_mutex_) = 0;
   int checkpoint_area_ GUARDED_BY(checkpoint_mutex_) = 0;
 

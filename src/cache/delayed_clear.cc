@@ -20,8 +20,7 @@ Result<void> RawDiskCache::Impl::clear_at(std::int64_t time) try {
   superblock_uncertain_ = false;
   written_ = *written;
   clear_at_.store(time, std::memory_order_relaxed);
-  // The other copy too, so that it outlives the rot of one. It is durable without.
-  if (auto both = replace_superblock(*disk_, written_, noted)) written_ = *both;
+  write_other_superblock();
   return {};
 } catch (const std::bad_alloc&) {
   return std::unexpected(Errc::out_of_memory);

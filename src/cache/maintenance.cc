@@ -143,6 +143,7 @@ Result<RawDiskCache::Impl::Barrier> RawDiskCache::Impl::raise_barrier() {
     const Turn turn(*this);
     auto flushed = flush_in_turn(turn, Wait::yes);
     if (!flushed) return std::unexpected(flushed.error());
+    if (superblock_alone_) write_other_superblock();
     MutexLock lock(log_mutex_);
     barrier.header.segments = log_->segments();
     barrier.header.replay_from =
@@ -299,10 +300,20 @@ Result<void> RawDiskCache::Impl::clear_locked() {
   if (memory_) memory_->clear();
   if (waiting_) waiting_->clear();
   if (departed_) departed_->clear();
-  // The other copy too, so that the clear outlives the rot of one. It is durable without.
-  if (mutated(Mutant::kClearInOneCopy)) return {};
-  if (auto both = replace_superblock(*disk_, written_, cleared)) written_ = *both;
+  if (!mutated(Mutant::kClearInOneCopy)) write_other_superblock();
   return {};
+}
+
+// So that what is noted outlives the loss of one copy. It is durable without: a failure is made
+// good with the next checkpoint, which is wanted soon and knows of a clear by itself.
+void RawDiskCache::Impl::write_other_superblock() {
+  auto both = replace_superblock(*disk_, written_, written_.superblock);
+  superblock_alone_ = !both;
+  if (both) {
+    written_ = *both;
+  } else {
+    checkpoint_wanted_.store(true, std::memory_order_relaxed);
+  }
 }
 
 // A clear that failed may have reached the device, and would take with it, after a crash, what has

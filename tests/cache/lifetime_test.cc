@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <random>
 
@@ -287,6 +289,30 @@ TEST_F(Lifetime, AClearOutlivesTheLossOfEitherSuperblock) {
       close();
     }
   }
+}
+
+TEST_F(Lifetime, WhatOneSuperblockHasMissedIsMadeGoodByTheNextMaintenance) {
+  const auto check = [&](const std::function<Result<void>()>& call, bool due) {
+    make_device(2_MiB);
+    open();
+    ASSERT_TRUE(cache->store("key", "v"));
+    faults().fail(FaultyDisk::Op::write, 2, EIO);
+    ASSERT_TRUE(call());
+    ASSERT_EQ(faults().failures(), 1u);
+    ASSERT_TRUE(cache->maintain());
+    const std::vector<std::byte> image = device->medium().durable_content();
+    for (const std::uint64_t copy : kSuperblockOffsets) {
+      replace_device(image);
+      device->wipe({copy, 512});
+      open();
+      EXPECT_EQ(get("key"), due ? "error not_found" : "v");
+      clock += 100;
+      EXPECT_EQ(get("key"), "error not_found");
+      clock -= 100;
+    }
+  };
+  check([&] { return cache->clear(); }, true);
+  check([&] { return cache->clear_at(clock + 50); }, false);
 }
 
 // --- Close ---
