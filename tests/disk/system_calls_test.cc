@@ -1,134 +1,19 @@
 // What the kernel may answer on its way: a signal that interrupts, fewer bytes than were asked for,
 // a device that is busy for a moment. None of it is an error of the disk, and none of it loses a
-// byte; and each step of making a file may fail. The functions of libc and liburing that the
-// engines call are replaced here, in this program.
-#include <fcntl.h>
+// byte; each step of making a file may fail; and what the kernel refuses is done without.
 #include <gtest/gtest.h>
 #include <sys/stat.h>
-#include <unistd.h>
-#if defined(RAWCACHE_HAVE_URING)
-#include <liburing.h>
-#endif
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
-#include <cstdarg>
 #include <cstring>
 #include <filesystem>
 #include <functional>
 
 #include "base/aligned_buffer.h"
 #include "disk/scratch.h"
+#include "disk/system_calls.h"
 #include "rawcache/disk.h"
-
-namespace {
-
-/// What the next calls of one function answer.
-struct Script {
-  std::atomic<int> good{0};                             ///< so many succeed ...
-  std::atomic<int> failures{0};                         ///< ... then so many fail ...
-  std::atomic<int> os_error{0};                         ///< ... with this
-  std::atomic<std::size_t> bytes_max{~std::size_t{0}};  ///< and no call moves more than this
-
-  void fail(int times, int with, int after = 0) {
-    os_error = with;
-    good = after;
-    failures = times;
-  }
-  bool fails() {
-    if (failures <= 0 || (good > 0 && good-- > 0) || failures-- <= 0) return false;
-    errno = os_error;
-    return true;
-  }
-  void reset() {
-    failures = 0;
-    bytes_max = ~std::size_t{0};
-  }
-};
-Script reads, writes, syncs, opens, locks, modes, allocations, file_syncs, states;
-Script submissions, completions;  // of io_uring
-
-}  // namespace
-
-// The linker puts these in the place of those that they are named after (tests/CMakeLists.txt).
-extern "C" {
-
-ssize_t __real_pread(int fd, void* data, size_t size, off_t at);
-ssize_t __wrap_pread(int fd, void* data, size_t size, off_t at) {
-  return reads.fails() ? -1 : __real_pread(fd, data, std::min(size, reads.bytes_max.load()), at);
-}
-
-ssize_t __real_pwrite(int fd, const void* data, size_t size, off_t at);
-ssize_t __wrap_pwrite(int fd, const void* data, size_t size, off_t at) {
-  return writes.fails() ? -1 : __real_pwrite(fd, data, std::min(size, writes.bytes_max.load()), at);
-}
-
-int __real_fdatasync(int fd);
-int __wrap_fdatasync(int fd) { return syncs.fails() ? -1 : __real_fdatasync(fd); }
-
-int __real_fsync(int fd);
-int __wrap_fsync(int fd) { return file_syncs.fails() ? -1 : __real_fsync(fd); }
-
-int __real_open(const char* path, int flags, ...);
-int __wrap_open(const char* path, int flags, ...) {
-  va_list more;
-  va_start(more, flags);
-  const unsigned mode = (flags & O_CREAT) != 0 ? va_arg(more, unsigned) : 0;
-  va_end(more);
-  return opens.fails() ? -1 : __real_open(path, flags, mode);
-}
-
-int __real_flock(int fd, int operation);
-int __wrap_flock(int fd, int operation) { return locks.fails() ? -1 : __real_flock(fd, operation); }
-
-int __real_fchmod(int fd, mode_t mode);
-int __wrap_fchmod(int fd, mode_t mode) { return modes.fails() ? -1 : __real_fchmod(fd, mode); }
-
-int __real_fstat(int fd, struct stat* status);
-int __wrap_fstat(int fd, struct stat* status) {
-  return states.fails() ? -1 : __real_fstat(fd, status);
-}
-
-int __real_posix_fallocate(int fd, off_t offset, off_t size);
-int __wrap_posix_fallocate(int fd, off_t offset, off_t size) {
-  return allocations.fails() ? errno : __real_posix_fallocate(fd, offset, size);
-}
-
-#if defined(RAWCACHE_HAVE_URING)
-
-/// Changes what the requests that are done say.
-static void rewrite_completions(io_uring* ring) {
-  unsigned head = 0;
-  io_uring_cqe* done = nullptr;
-  io_uring_for_each_cqe(ring, head, done) {
-    if (done->res < 0) continue;
-    const auto moved = static_cast<std::size_t>(done->res);
-    done->res = completions.fails()
-                    ? -completions.os_error
-                    : static_cast<int>(std::min(moved, completions.bytes_max.load()));
-  }
-}
-
-int __real_io_uring_submit(io_uring* ring);
-int __wrap_io_uring_submit(io_uring* ring) {
-  if (submissions.fails()) return -submissions.os_error;
-  const int submitted = __real_io_uring_submit(ring);
-  rewrite_completions(ring);
-  return submitted;
-}
-
-int __real_io_uring_submit_and_wait(io_uring* ring, unsigned wanted);
-int __wrap_io_uring_submit_and_wait(io_uring* ring, unsigned wanted) {
-  if (submissions.fails()) return -submissions.os_error;
-  const int submitted = __real_io_uring_submit_and_wait(ring, wanted);
-  rewrite_completions(ring);
-  return submitted;
-}
-
-#endif
-
-}  // extern "C"
 
 namespace rawcache::testing {
 namespace {
@@ -144,12 +29,7 @@ class SystemCalls : public ::testing::Test {
     disk_ = std::move(*opened);
     for (std::size_t i = 0; i < kBytes; ++i) written_.data()[i] = static_cast<std::byte>(i * 7 / 3);
   }
-  void TearDown() override {
-    for (Script* script : {&reads, &writes, &syncs, &opens, &locks, &modes, &allocations,
-                           &file_syncs, &states, &submissions, &completions}) {
-      script->reset();
-    }
-  }
+  void TearDown() override { reset_scripts(); }
   bool is_read_back(std::uint64_t offset) {
     return disk_->read(offset, read_.bytes()) &&
            std::memcmp(read_.data(), written_.data(), kBytes) == 0;
@@ -261,6 +141,49 @@ TEST_F(SystemCalls, AFileThatCannotBeLookedAtOrLockedIsNotOpened) {
   EXPECT_TRUE(open_disk(directory_ / "disk")) << "nothing was changed";
 }
 
+// --- Direct I/O ---
+
+TEST_F(SystemCalls, WhereDirectIoIsRefusedThePageCacheIsUsedAndToldOrNothingIsOpened) {
+  disk_.reset();
+  const auto expect_refused = [&](const std::function<void()>& refuse) {
+    refuse();
+    EXPECT_EQ(open_disk(directory_ / "disk", {.direct = DirectIo::required}).error(),
+              Errc::not_supported);
+    reset_scripts();
+    refuse();
+    const auto opened = open_disk(directory_ / "disk");
+    ASSERT_TRUE(opened) << opened.error().message();
+    EXPECT_FALSE((*opened)->info().direct);
+    EXPECT_NE((*opened)->info().fallback_reason.find("O_DIRECT"), std::string::npos);
+    reset_scripts();
+  };
+  expect_refused([] { flags.fail(1, EINVAL); });
+  expect_refused([] { flags.fail(1, EINVAL, 1); });
+#if defined(STATX_DIOALIGN)
+  expect_refused([] { alignments = {.io = 0, .memory = 0}; });
+  expect_refused([] { alignments = {.io = 3000, .memory = 512}; });
+  expect_refused([] { alignments = {.io = 131072, .memory = 512}; });
+  expect_refused([] { alignments = {.io = 512, .memory = 520}; });
+  expect_refused([] { alignments = {.io = 512, .memory = 131072}; });
+#endif
+  expect_refused([] { reads.fail(1, EINVAL); });
+}
+
+TEST_F(SystemCalls, ABadFirstSectorAndALackOfMemorySayNothingAboutDirectIo) {
+  const bool direct = disk_->info().direct;
+  disk_.reset();
+  for (const int os_error : {EINTR, EIO}) {
+    reads.fail(1, os_error);
+    const auto opened = open_disk(directory_ / "disk");
+    ASSERT_TRUE(opened) << os_error << ": " << opened.error().message();
+    EXPECT_EQ((*opened)->info().direct, direct);
+  }
+  memory.fail(1, ENOMEM);
+  const auto opened = open_disk(directory_ / "disk");
+  ASSERT_TRUE(opened) << opened.error().message();
+  EXPECT_EQ((*opened)->info().direct, direct);
+}
+
 // --- io_uring ---
 
 #if defined(RAWCACHE_HAVE_URING)
@@ -334,6 +257,43 @@ TEST_F(UringCalls, AnErrorIsThatOfItsRequestAndNothingMovedIsOne) {
   EXPECT_EQ(disk_->run(all).error(), Errc::io_error);
   EXPECT_EQ(std::ranges::count_if(all.requests, [](auto& r) { return r.os_error == EIO; }),
             std::ptrdiff_t{kRequests});
+}
+
+TEST_F(UringCalls, WithoutARingTheOtherEngineIsUsedAndToldOrNothingIsOpened) {
+  disk_.reset();
+  rings.fail(1, ENOSYS);
+  const auto opened = open_disk(directory_ / "ring");
+  ASSERT_TRUE(opened);
+  EXPECT_EQ((*opened)->info().engine, "posix");
+  EXPECT_NE((*opened)->info().fallback_reason, "");
+  for (const auto& [os_error, told] : {std::pair{ENOSYS, Errc::not_supported},
+                                       {EMFILE, Errc::too_many_files},
+                                       {ENFILE, Errc::too_many_files}}) {
+    rings.fail(1, os_error);
+    EXPECT_EQ(open_disk(directory_ / "disk", {.engine = IoEngine::io_uring}).error(), told);
+  }
+}
+
+TEST_F(UringCalls, WithoutRegisteredFilesAndMemoryAllIsWell) {
+  disk_.reset();
+  registered_files.fail(1'000, EMFILE);
+  registered_memory.fail(1'000, ENOMEM);
+  auto opened = open_disk(directory_ / "ring", {.engine = IoEngine::io_uring});
+  ASSERT_TRUE(opened);
+  disk_ = std::move(*opened);
+  disk_->use_memory(written_.bytes());
+  disk_->use_memory(read_.bytes());
+  expect_all_is_well([] {});
+}
+
+TEST_F(UringCalls, ARingThatCannotBeMadeLaterIsDoneWithout) {
+  IoBatch first = batch(IoRequest::Kind::write, written_);
+  ASSERT_TRUE(disk_->submit(first));  // has the ring that there is
+  rings.fail(1'000, EMFILE);
+  IoBatch second = batch(IoRequest::Kind::write, written_);
+  EXPECT_TRUE(disk_->run(second));
+  disk_->wait(first, first.requests.size());
+  EXPECT_TRUE(is_read_back(0));
 }
 
 #endif

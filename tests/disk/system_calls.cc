@@ -1,0 +1,153 @@
+#include "disk/system_calls.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#if defined(RAWCACHE_HAVE_URING)
+#include <liburing.h>
+#endif
+
+#include <algorithm>
+#include <cstdarg>
+
+namespace rawcache::testing {
+
+Script reads, writes, syncs, opens, locks, modes, allocations, file_syncs, states, flags, memory;
+Script submissions, completions, rings, registered_files, registered_memory;
+std::optional<Alignments> alignments;
+
+void reset_scripts() {
+  for (Script* script :
+       {&reads, &writes, &syncs, &opens, &locks, &modes, &allocations, &file_syncs, &states, &flags,
+        &memory, &submissions, &completions, &rings, &registered_files, &registered_memory}) {
+    script->reset();
+  }
+  alignments.reset();
+}
+
+}  // namespace rawcache::testing
+
+using namespace rawcache::testing;  // NOLINT: the functions below have no namespace
+
+// The linker puts these in the place of those that they are named after (tests/CMakeLists.txt).
+extern "C" {
+
+ssize_t __real_pread(int fd, void* data, size_t size, off_t at);
+ssize_t __wrap_pread(int fd, void* data, size_t size, off_t at) {
+  return reads.fails() ? -1 : __real_pread(fd, data, std::min(size, reads.bytes_max.load()), at);
+}
+
+ssize_t __real_pwrite(int fd, const void* data, size_t size, off_t at);
+ssize_t __wrap_pwrite(int fd, const void* data, size_t size, off_t at) {
+  return writes.fails() ? -1 : __real_pwrite(fd, data, std::min(size, writes.bytes_max.load()), at);
+}
+
+int __real_fdatasync(int fd);
+int __wrap_fdatasync(int fd) { return syncs.fails() ? -1 : __real_fdatasync(fd); }
+
+int __real_fsync(int fd);
+int __wrap_fsync(int fd) { return file_syncs.fails() ? -1 : __real_fsync(fd); }
+
+int __real_open(const char* path, int flags, ...);
+int __wrap_open(const char* path, int flags, ...) {
+  va_list more;
+  va_start(more, flags);
+  const unsigned mode = (flags & O_CREAT) != 0 ? va_arg(more, unsigned) : 0;
+  va_end(more);
+  return opens.fails() ? -1 : __real_open(path, flags, mode);
+}
+
+int __real_flock(int fd, int operation);
+int __wrap_flock(int fd, int operation) { return locks.fails() ? -1 : __real_flock(fd, operation); }
+
+int __real_fchmod(int fd, mode_t mode);
+int __wrap_fchmod(int fd, mode_t mode) { return modes.fails() ? -1 : __real_fchmod(fd, mode); }
+
+int __real_fstat(int fd, struct stat* status);
+int __wrap_fstat(int fd, struct stat* status) {
+  return states.fails() ? -1 : __real_fstat(fd, status);
+}
+
+int __real_statx(int fd, const char* path, int how, unsigned mask, struct statx* status);
+int __wrap_statx(int fd, const char* path, int how, unsigned mask, struct statx* status) {
+  const int looked = __real_statx(fd, path, how, mask, status);
+#if defined(STATX_DIOALIGN)
+  if (alignments) {
+    status->stx_mask |= STATX_DIOALIGN;
+    status->stx_dio_offset_align = alignments->io;
+    status->stx_dio_mem_align = alignments->memory;
+  }
+#endif
+  return looked;
+}
+
+int __real_fcntl(int fd, int command, ...);
+int __wrap_fcntl(int fd, int command, ...) {
+  va_list more;
+  va_start(more, command);
+  const int value = command == F_SETFL ? va_arg(more, int) : 0;
+  va_end(more);
+  return flags.fails() ? -1 : __real_fcntl(fd, command, value);
+}
+
+int __real_posix_memalign(void** at, std::size_t alignment, std::size_t size);
+int __wrap_posix_memalign(void** at, std::size_t alignment, std::size_t size) {
+  return memory.fails() ? ENOMEM : __real_posix_memalign(at, alignment, size);
+}
+
+int __real_posix_fallocate(int fd, off_t offset, off_t size);
+int __wrap_posix_fallocate(int fd, off_t offset, off_t size) {
+  return allocations.fails() ? errno : __real_posix_fallocate(fd, offset, size);
+}
+
+#if defined(RAWCACHE_HAVE_URING)
+
+/// Changes what the requests that are done say.
+static void rewrite_completions(io_uring* ring) {
+  unsigned head = 0;
+  io_uring_cqe* done = nullptr;
+  io_uring_for_each_cqe(ring, head, done) {
+    if (done->res < 0) continue;
+    const auto moved = static_cast<std::size_t>(done->res);
+    done->res = completions.fails()
+                    ? -completions.os_error
+                    : static_cast<int>(std::min(moved, completions.bytes_max.load()));
+  }
+}
+
+int __real_io_uring_queue_init(unsigned entries, io_uring* ring, unsigned how);
+int __wrap_io_uring_queue_init(unsigned entries, io_uring* ring, unsigned how) {
+  return rings.fails() ? -rings.os_error : __real_io_uring_queue_init(entries, ring, how);
+}
+
+int __real_io_uring_register_files(io_uring* ring, const int* files, unsigned count);
+int __wrap_io_uring_register_files(io_uring* ring, const int* files, unsigned count) {
+  if (registered_files.fails()) return -registered_files.os_error;
+  return __real_io_uring_register_files(ring, files, count);
+}
+
+int __real_io_uring_register_buffers(io_uring* ring, const iovec* pieces, unsigned count);
+int __wrap_io_uring_register_buffers(io_uring* ring, const iovec* pieces, unsigned count) {
+  if (registered_memory.fails()) return -registered_memory.os_error;
+  return __real_io_uring_register_buffers(ring, pieces, count);
+}
+
+int __real_io_uring_submit(io_uring* ring);
+int __wrap_io_uring_submit(io_uring* ring) {
+  if (submissions.fails()) return -submissions.os_error;
+  const int submitted = __real_io_uring_submit(ring);
+  rewrite_completions(ring);
+  return submitted;
+}
+
+int __real_io_uring_submit_and_wait(io_uring* ring, unsigned wanted);
+int __wrap_io_uring_submit_and_wait(io_uring* ring, unsigned wanted) {
+  if (submissions.fails()) return -submissions.os_error;
+  const int submitted = __real_io_uring_submit_and_wait(ring, wanted);
+  rewrite_completions(ring);
+  return submitted;
+}
+
+#endif
+
+}  // extern "C"
