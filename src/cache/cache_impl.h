@@ -331,6 +331,8 @@ class RawDiskCache::Impl {
   struct Barrier;
   Result<Barrier> raise_barrier();
   Result<std::uint64_t> write_snapshot(CheckpointWriter& writer, const Barrier& barrier) const;
+  /// Something that ends with a sync of its own.
+  Result<void> sync_in_turn(const std::function<Result<void>()>& io);
   Result<void> clear_locked() REQUIRES(checkpoint_mutex_);
 
   // hints.cc

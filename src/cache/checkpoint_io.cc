@@ -83,9 +83,11 @@ bool CheckpointWriter::takes(std::uint64_t bytes) const {
 }
 
 Result<void> CheckpointWriter::finish() {
-  if (fill_ > sizeof(ChunkHeader)) {
-    if (auto written = write_chunk(); !written) return written;
-  }
+  if (fill_ == sizeof(ChunkHeader)) return {};
+  return write_chunk();
+}
+
+Result<void> CheckpointWriter::sync() {
   if (mutated(Mutant::kChunksNotSynced)) return {};
   return disk_->sync();
 }

@@ -29,9 +29,12 @@ class CheckpointWriter {
   Result<void> begin_hints();
   /// Whether so much more can be appended.
   bool takes(std::uint64_t bytes) const;
-  /// Writes what is left and makes it durable.
+  /// Writes what is left.
   Result<void> finish();
-  /// Makes it valid: writes the header, with the stream's figures filled in, and syncs.
+  /// Makes the stream durable, with everything else that has been written.
+  Result<void> sync();
+  /// Makes it valid, if the stream is durable: writes the header, with the stream's figures filled
+  /// in, and syncs.
   Result<void> commit(CheckpointHeader header);
 
  private:

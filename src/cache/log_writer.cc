@@ -279,6 +279,7 @@ void LogWriter::resume(std::uint64_t next_batch, std::uint64_t next_sequence,
 // --- Failure ---
 
 void LogWriter::fail(const Error& error) {
+  ++disturbances_;
   // Newest first, so that two writes of one key put back what was before the older one.
   if (open_) withdraw_direct(*open_, error);
   for (auto batch = sealed_.rbegin(); batch != sealed_.rend(); ++batch) {

@@ -207,6 +207,8 @@ Result<bool> RawDiskCache::Impl::take_checkpoint(bool closing) {
       if (auto flushed = flush_writes(); !flushed) return std::unexpected(flushed.error());
     }
     if (auto finished = writer->finish(); !finished) return std::unexpected(finished.error());
+    auto synced = sync_in_turn([&] { return writer->sync(); });
+    if (!synced) return std::unexpected(synced.error());
     {
       MutexLock lock(log_mutex_);
       const bool disturbed = writer_->disturbances() != barrier->disturbances;
@@ -214,7 +216,8 @@ Result<bool> RawDiskCache::Impl::take_checkpoint(bool closing) {
     }
     barrier->header.entries = *entries;
     barrier->header.closed = closing ? 1 : 0;
-    if (auto done = writer->commit(barrier->header); !done) return std::unexpected(done.error());
+    auto done = sync_in_turn([&] { return writer->commit(barrier->header); });
+    if (!done) return std::unexpected(done.error());
     return true;
   };
   auto taken = attempt();
@@ -232,6 +235,16 @@ Result<bool> RawDiskCache::Impl::take_checkpoint(bool closing) {
     departed_->checkpoint_taken();
   }
   return true;
+}
+
+// A failed sync is told once, to whoever has asked, and what had been written before it may be gone
+// whoever wrote that. So nobody syncs beside the flushes: what those have under way is written
+// again, and a flush that fails is a disturbance, by which a checkpoint is given up.
+Result<void> RawDiskCache::Impl::sync_in_turn(const std::function<Result<void>()>& io) {
+  const Turn turn(*this);
+  auto done = io();
+  if (!done) fail_in_turn(turn, done.error());
+  return done;
 }
 
 Result<void> RawDiskCache::Impl::maintain() try {

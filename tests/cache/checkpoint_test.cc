@@ -151,6 +151,32 @@ TEST_F(LargeCheckpoint, IsGivenUpIfAStoreIsWithdrawnMeanwhile) {
   EXPECT_EQ(get(last_), "old");
 }
 
+// Told to the flush, though it is the checkpoint's chunk that is gone.
+TEST_F(LargeCheckpoint, IsGivenUpIfASyncFailedWhileItWasWritten) {
+  std::size_t chunks = 0;
+  faults().set_on_failure([&](const FaultyDisk::Event&) { device->medium().forget_unsynced(); });
+  device->at_each_request([&](const FaultyDisk::Event& event) {
+    if (!is_chunk(event) || ++chunks != 2) return;
+    faults().fail(Op::sync, 1, EIO);
+    EXPECT_TRUE(cache->store_buffered("key", "value"));
+    EXPECT_EQ(outcome(cache->flush_writes()), "sync_failed");
+  });
+  close();
+  device->at_each_request({});
+  EXPECT_EQ(chunks, 2u);
+  cut_power(CrashPolicy::lose_all);
+  std::optional<CheckpointReader> newest;
+  for (int area = 0; area < 2; ++area) {
+    auto reader = CheckpointReader::open(device->medium(), superblock(), area);
+    const bool newer =
+        reader && (!newest || newest->header().generation < reader->header().generation);
+    if (newer) newest = std::move(reader);
+  }
+  ASSERT_TRUE(newest);
+  std::vector<std::byte> stream(newest->header().stream_bytes);
+  EXPECT_TRUE(newest->read(stream) && newest->complete()) << "it counts, and is not all there";
+}
+
 TEST_F(CheckpointTest, APowerCutWhileItIsWrittenLeavesTheOneBefore) {
   close();
   options.eviction = EvictionPolicyKind::fifo;
@@ -179,6 +205,46 @@ TEST_F(CheckpointTest, APowerCutWhileItIsWrittenLeavesTheOneBefore) {
     ASSERT_TRUE(opened) << opened.error().message();
     ASSERT_EQ(get("key"), "acknowledged");
   }
+}
+
+// A failed sync is told once: here to a checkpoint, though it is a flush's writes that are gone.
+TEST_F(CheckpointTest, WhatAFlushHadUnderWayWhenItsSyncFailedIsWrittenAgain) {
+  close();
+  options.max_operations = 4;
+  options.maintenance_thread = true;
+  make_device(16_MiB);  // so large that no segment is needed meanwhile
+  open();
+  find_areas();
+  std::atomic<bool> begun{false}, stopped{false}, stored{false};
+  const auto wait_for = [](const std::atomic<bool>& flag) {
+    for (int ms = 0; ms < 300 && !flag; ++ms) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  };
+  faults().set_on_failure([&](const FaultyDisk::Event&) { device->medium().forget_unsynced(); });
+  device->at_each_request([&](const FaultyDisk::Event& event) {
+    if (is_chunk(event) && !begun.exchange(true)) {
+      wait_for(stopped);
+      faults().fail(Op::sync, 1, EIO);
+    } else if (event.op == Op::sync && begun) {
+      wait_for(stored);
+    }
+  });
+  for (std::uint64_t i = 0; !begun; ++i) {
+    ASSERT_TRUE(cache->store_buffered("filler", value_of("filler", i, 2000)));
+  }
+  stopped = true;
+  for (int i = 0; i < 4; ++i) {
+    ASSERT_TRUE(cache->store_buffered("late " + std::to_string(i), "stored"));
+  }
+  stored = true;
+  while (faults().failures() == 0) std::this_thread::yield();
+  ASSERT_TRUE(cache->flush_writes());
+  cut_power(CrashPolicy::lose_all);
+  device->at_each_request({});
+  options.maintenance_thread = false;
+  open();
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(get("late " + std::to_string(i)), "stored");
 }
 
 TEST_F(CheckpointTest, SlotsIntoSegmentsThatWereReusedSinceAreDropped) {
