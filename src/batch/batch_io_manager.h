@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -141,6 +142,10 @@ class BatchIOManager {
   /// does.
   enum class Whole : bool { start, extent };
   std::vector<ReadAnswer> read(std::span<const Extent> extents, Whole whole = Whole::extent);
+  /// The same with each answer handed out as it comes, in any order, while other reads are under
+  /// way: what is done with it costs no time of the device.
+  using OnAnswer = std::function<void(std::size_t extent, ReadAnswer answer)>;
+  void read(std::span<const Extent> extents, Whole whole, const OnAnswer& on_answer);
   /// The same for one, without allocating more than the memory read into.
   ReadAnswer read(const Extent& extent, Whole whole = Whole::extent);
   /// Answers from what is buffered, up to the end of the write that the start of `extent` is in.
@@ -152,6 +157,7 @@ class BatchIOManager {
  private:
   struct Slot;  // a write buffer and what becomes of it once sealed
   struct Piece;
+  struct Reads;
   enum class Accepted : std::uint8_t { yes, and_flush_due, no_room, no_memory };
   BatchIOManager(Disk& disk, const BatchLimits& limits, std::shared_ptr<IoArena> arena,
                  std::uint64_t read_gap_bytes);
@@ -170,17 +176,18 @@ class BatchIOManager {
   void update_flush_due() REQUIRES(buffer_mutex_);
   void update_pending() REQUIRES(buffer_mutex_);
 
-  template <typename Read>
-  auto read_stable(const Read& read_once);
   ReadAnswer read_once(const Extent& extent, Whole whole);
-  std::vector<ReadAnswer> read_once(std::span<const Extent> extents, Whole whole);
+  void read_once(std::span<const Extent> extents, Whole whole, const OnAnswer& on_answer);
   Result<Extent> inside_disk(const Extent& extent) const;
   Extent widened(const Extent& extent) const;
   bool is_pending(const Extent& extent) const REQUIRES_SHARED(buffer_mutex_);
   std::span<const std::byte> pending_view(const Extent& extent) const
       REQUIRES_SHARED(buffer_mutex_);
   void serve_pending(std::vector<Piece>& pieces, std::span<ReadAnswer> answers, Whole whole);
-  void read_merged(std::span<const Piece> pieces, std::span<ReadAnswer> answers);
+  void read_merged(std::span<const Piece> pieces, std::span<ReadAnswer> answers,
+                   const OnAnswer& on_answer);
+  void start_reads(Reads& reads);
+  void answer_piece(const Piece& piece, const Reads& reads, std::size_t read, ReadAnswer& answer);
   static void hand_out(const Piece& piece, const Extent& extent, IoLease lease, ReadAnswer& answer);
   void read_alone(const Piece& piece, ReadAnswer& answer);
   IoLease lease_to_read(std::size_t size);

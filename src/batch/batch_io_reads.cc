@@ -1,6 +1,7 @@
 // The reading half of BatchIOManager: what is buffered from memory, the rest in merged reads.
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <string>
 #include <utility>
 
@@ -17,6 +18,13 @@ namespace {
 /// Partly written blocks that start while the same read is under way, again and again, are not
 /// waited for for ever.
 constexpr int kRereadsMax = 100;
+
+/// Answers are handed out when so many reads have ended: so few that the device has others in hand
+/// meanwhile, so many that the kernel is not entered for each.
+constexpr std::size_t kReadsAwaitedMin = 8;
+/// In large batches more at once, or looking for those that have ended takes longer than handling
+/// them.
+constexpr std::size_t kShareAwaited = 16;
 
 /// Memory for more than this is found without the lock.
 constexpr std::uint64_t kServedAtOnceBytesMax = std::uint64_t{16} << 10;
@@ -57,25 +65,44 @@ bool BatchIOManager::is_pending(const Extent& extent) const {
 
 // A block that is written only in part is undefined on the device from the moment that its write
 // starts. Reads that were under way then are done again.
-template <typename Read>
-auto BatchIOManager::read_stable(const Read& read_once) {
-  std::uint64_t seen = edge_writes_.load(std::memory_order_acquire);
-  auto answers = read_once();
-  for (int again = 0; again < kRereadsMax; ++again) {
-    const std::uint64_t now = edge_writes_.load(std::memory_order_acquire);
-    if (now == seen || mutated(Mutant::kReadsNotRepeated)) break;
-    seen = now;
-    answers = read_once();
-  }
-  return answers;
-}
 
 ReadAnswer BatchIOManager::read(const Extent& extent, Whole whole) {
-  return read_stable([&] { return read_once(extent, whole); });
+  ReadAnswer read;
+  for (int tries = 0; tries <= kRereadsMax; ++tries) {
+    const std::uint64_t seen = edge_writes_.load(std::memory_order_acquire);
+    read = read_once(extent, whole);
+    if (edge_writes_.load(std::memory_order_acquire) == seen) break;
+    if (mutated(Mutant::kReadsNotRepeated)) break;
+  }
+  return read;
 }
 
 std::vector<ReadAnswer> BatchIOManager::read(std::span<const Extent> extents, Whole whole) {
-  return read_stable([&] { return read_once(extents, whole); });
+  std::vector<ReadAnswer> answers(extents.size());
+  read(extents, whole,
+       [&](std::size_t extent, ReadAnswer answer) { answers[extent] = std::move(answer); });
+  return answers;
+}
+
+void BatchIOManager::read(std::span<const Extent> extents, Whole whole, const OnAnswer& on_answer) {
+  std::vector<Extent> wanted(extents.begin(), extents.end());
+  std::vector<std::size_t> places(extents.size());
+  std::iota(places.begin(), places.end(), std::size_t{0});
+  for (int tries = 0; !wanted.empty(); ++tries) {
+    const std::uint64_t seen = edge_writes_.load(std::memory_order_acquire);
+    const bool final = tries == kRereadsMax || mutated(Mutant::kReadsNotRepeated);
+    std::vector<std::size_t> again;
+    read_once(wanted, whole, [&](std::size_t extent, ReadAnswer answer) {
+      if (final || edge_writes_.load(std::memory_order_acquire) == seen) {
+        on_answer(places[extent], std::move(answer));
+      } else {
+        again.push_back(places[extent]);
+      }
+    });
+    wanted.clear();
+    for (const std::size_t place : again) wanted.push_back(extents[place]);
+    places = std::move(again);
+  }
 }
 
 ReadAnswer BatchIOManager::read_once(const Extent& extent, Whole whole) {
@@ -96,16 +123,16 @@ ReadAnswer BatchIOManager::read_once(const Extent& extent, Whole whole) {
   }
   std::vector<Piece> pieces{{*inside, 0}};
   serve_pending(pieces, {&answer, 1}, whole);
-  read_merged(pieces, {&answer, 1});
-  return answer;
+  ReadAnswer whole_answer;
+  read_merged(pieces, {&answer, 1},
+              [&](std::size_t, ReadAnswer read) { whole_answer = std::move(read); });
+  return whole_answer;
 }
 
-std::vector<ReadAnswer> BatchIOManager::read_once(std::span<const Extent> extents, Whole whole) {
+void BatchIOManager::read_once(std::span<const Extent> extents, Whole whole,
+                               const OnAnswer& on_answer) {
+  if (extents.size() == 1) return on_answer(0, read_once(extents[0], whole));
   std::vector<ReadAnswer> answers(extents.size());
-  if (extents.size() == 1) {
-    answers[0] = read_once(extents[0], whole);
-    return answers;
-  }
   const bool pending = pending_.load(std::memory_order_acquire);
   std::vector<Piece> pieces;
   pieces.reserve(extents.size());
@@ -118,8 +145,7 @@ std::vector<ReadAnswer> BatchIOManager::read_once(std::span<const Extent> extent
     }
   }
   if (pending && !pieces.empty()) serve_pending(pieces, answers, whole);
-  read_merged(pieces, answers);
-  return answers;
+  read_merged(pieces, answers, on_answer);
 }
 
 /// What WriteBuffer::view says of all that is buffered.
@@ -213,46 +239,81 @@ void BatchIOManager::hand_out(const Piece& piece, const Extent& extent, IoLease 
   }
 }
 
-void BatchIOManager::read_merged(std::span<const Piece> pieces, std::span<ReadAnswer> answers) {
-  if (pieces.empty()) return;
-  if (pieces.size() == 1) return read_alone(pieces[0], answers[pieces[0].answer]);
+/// Merged reads on their way into memory of their own.
+struct BatchIOManager::Reads {
+  std::vector<MergedRead> merged;
+  std::vector<IoLease> leases;          ///< of each; false: there was no memory
+  std::vector<std::size_t> request_of;  ///< each that has memory: which of the batch's requests
+  IoBatch batch;
+  Result<void> started;
+
+  const IoRequest& request(std::size_t read) const { return batch.requests[request_of[read]]; }
+  bool is_done(std::size_t read) const { return !leases[read] || !started || request(read).done; }
+};
+
+void BatchIOManager::start_reads(Reads& reads) {
+  reads.leases.resize(reads.merged.size());
+  reads.request_of.resize(reads.merged.size());
+  reads.batch.requests.reserve(reads.merged.size());
+  for (std::size_t i = 0; i < reads.merged.size(); ++i) {
+    const Extent& extent = reads.merged[i].extent;
+    IoLease& lease = reads.leases[i];
+    lease = lease_to_read(extent.size);
+    if (!lease) continue;
+    reads.request_of[i] = reads.batch.requests.size();
+    reads.batch.requests.push_back(
+        {.offset = extent.offset, .data = lease.bytes.data(), .size = extent.size});
+  }
+  reads.started = disk_.submit(reads.batch);
+}
+
+/// Gives the piece its part of what has been read.
+void BatchIOManager::answer_piece(const Piece& piece, const Reads& reads, std::size_t read,
+                                  ReadAnswer& answer) {
+  if (!reads.leases[read]) {
+    fail(answer, {Errc::out_of_memory, "memory for reading"});
+  } else if (!reads.started) {
+    fail(answer, reads.started.error());
+  } else if (reads.request(read).os_error == 0) {
+    hand_out(piece, reads.merged[read].extent, reads.leases[read], answer);
+  } else if (reads.merged[read].requests.size() > 1 && !mutated(Mutant::kBadSectorSpreads)) {
+    read_alone(piece, answer);  // one bad sector must not fail its neighbours
+  } else {
+    fail(answer, failure_of(reads.request(read)));
+  }
+}
+
+/// Reads the pieces that `answers` lack, and hands all of them out.
+void BatchIOManager::read_merged(std::span<const Piece> pieces, std::span<ReadAnswer> answers,
+                                 const OnAnswer& on_answer) {
   std::vector<Extent> extents;
   extents.reserve(pieces.size());
-  for (const Piece& piece : pieces) extents.push_back(piece.extent);
-  const std::vector<MergedRead> merged = merge_reads(extents, read_gap_bytes_, alignment_);
-
-  IoBatch batch;
-  std::vector<IoLease> leases(merged.size());
-  batch.requests.reserve(merged.size());
-  for (std::size_t i = 0; i < merged.size(); ++i) {
-    const Extent& extent = merged[i].extent;
-    leases[i] = lease_to_read(extent.size);
-    if (leases[i]) {
-      batch.requests.push_back(
-          {.offset = extent.offset, .data = leases[i].bytes.data(), .size = extent.size});
-    }
+  std::vector<std::uint32_t> lacking(answers.size());  // so many pieces
+  for (const Piece& piece : pieces) {
+    extents.push_back(piece.extent);
+    ++lacking[piece.answer];
   }
-  const Result<void> started = disk_.submit(batch);
-  if (started) disk_.wait(batch, batch.under_way);
+  Reads reads;
+  reads.merged = merge_reads(extents, read_gap_bytes_, alignment_);
+  start_reads(reads);
+  for (std::size_t i = 0; i < answers.size(); ++i) {
+    if (lacking[i] == 0) on_answer(i, std::move(answers[i]));
+  }
 
-  std::size_t request = 0;
-  for (std::size_t i = 0; i < merged.size(); ++i) {
-    const IoRequest* const io = leases[i] ? &batch.requests[request++] : nullptr;
-    for (const std::uint32_t index : merged[i].requests) {
-      const Piece& piece = pieces[index];
-      ReadAnswer& answer = answers[piece.answer];
-      if (io == nullptr) {
-        fail(answer, {Errc::out_of_memory, "memory for reading"});
-      } else if (!started) {
-        fail(answer, started.error());
-      } else if (io->os_error == 0) {
-        hand_out(piece, merged[i].extent, leases[i], answer);
-      } else if (merged[i].requests.size() > 1 && !mutated(Mutant::kBadSectorSpreads)) {
-        read_alone(piece, answer);  // one bad sector must not fail its neighbours
-      } else {
-        fail(answer, failure_of(*io));
+  std::vector<std::size_t> left(reads.merged.size());
+  std::iota(left.begin(), left.end(), std::size_t{0});
+  while (!left.empty()) {
+    disk_.wait(reads.batch, std::max(reads.batch.under_way / kShareAwaited, kReadsAwaitedMin));
+    const auto rest = std::stable_partition(left.begin(), left.end(),
+                                            [&](std::size_t read) { return reads.is_done(read); });
+    for (const std::size_t read : std::span(left.begin(), rest)) {
+      for (const std::uint32_t index : reads.merged[read].requests) {
+        const std::uint32_t answer = pieces[index].answer;
+        answer_piece(pieces[index], reads, read, answers[answer]);
+        if (--lacking[answer] == 0) on_answer(answer, std::move(answers[answer]));
       }
     }
+    left.erase(left.begin(), rest);
   }
 }
 

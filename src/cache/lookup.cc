@@ -273,19 +273,18 @@ void RawDiskCache::Impl::find_values(std::span<const std::string_view> keys,
       askers.push_back(i);
     }
   }
-  // Nothing to read when all are misses, and nothing to read with when the cache is closed.
-  std::vector<ReadAnswer> answers;
-  if (!extents.empty()) answers = io_->read(extents, BatchIOManager::Whole::start);
-  for (std::size_t i = 0; i < answers.size(); ++i) {
+  const auto answer = [&](std::size_t i, ReadAnswer read) {
     Result<Value>& result = results[mutated(Mutant::kAnswersShifted) ? i : askers[i]];
-    if (!answers[i].bytes) {
-      result = std::unexpected(answers[i].bytes.error());
-    } else if (auto verified = verify(keys[askers[i]], located[i], std::move(answers[i]))) {
+    if (!read.bytes) {
+      result = std::unexpected(read.bytes.error());
+    } else if (auto verified = verify(keys[askers[i]], located[i], std::move(read))) {
       result = std::move(*verified);
     } else {
       result = find_value(keys[askers[i]], nullptr);  // it moved meanwhile
     }
-  }
+  };
+  // Nothing to read when all are misses, and nothing to read with when the cache is closed.
+  if (!extents.empty()) io_->read(extents, BatchIOManager::Whole::start, answer);
   if (!waiting_) return;
   for (std::size_t i = 0; i < keys.size(); ++i) {
     if (!valid[i] || results[i] || results[i].error() != Errc::not_found) continue;
