@@ -1,7 +1,7 @@
 #include "cli/forwarding_disk.h"
 
 #include <cerrno>
-#include <ctime>
+#include <thread>
 
 #include "cli/output.h"
 
@@ -29,17 +29,36 @@ int ForwardingDisk::do_sync() {
   return synced.error().os_error() != 0 ? synced.error().os_error() : EIO;
 }
 
+struct DelayingDisk::Delayed {
+  IoBatch inner;
+  std::chrono::steady_clock::time_point over;  ///< not before
+};
+
 int DelayingDisk::do_sync() {
   const int error = ForwardingDisk::do_sync();
-  if (delay_.count() <= 0) return error;
-  timespec end{};
-  ::clock_gettime(CLOCK_MONOTONIC, &end);
-  const long long nanoseconds = end.tv_nsec + delay_.count();
-  end.tv_sec += static_cast<time_t>(nanoseconds / 1'000'000'000);
-  end.tv_nsec = static_cast<long>(nanoseconds % 1'000'000'000);
-  while (::clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &end, nullptr) == EINTR) {
-  }
+  std::this_thread::sleep_for(delay_);
   return error;
+}
+
+void DelayingDisk::do_start_sync(IoBatch& batch) {
+  auto delayed = std::make_shared<Delayed>();
+  delayed->over = std::chrono::steady_clock::now() + delay_;
+  ForwardingDisk::do_start_sync(delayed->inner);
+  batch.engine_state = std::move(delayed);
+  batch.under_way = 1;
+}
+
+void DelayingDisk::do_wait(IoBatch& batch, std::size_t at_least) {
+  IoRequest& request = batch.requests.front();
+  if (request.kind != IoRequest::Kind::sync) return ForwardingDisk::do_wait(batch, at_least);
+  auto& delayed = *static_cast<Delayed*>(batch.engine_state.get());
+  ForwardingDisk::do_wait(delayed.inner, at_least);
+  if (at_least > 0) std::this_thread::sleep_until(delayed.over);
+  const bool over = std::chrono::steady_clock::now() >= delayed.over;
+  if (delayed.inner.under_way > 0 || !over) return;
+  request.os_error = delayed.inner.requests.front().os_error;
+  request.done = true;
+  batch.under_way = 0;
 }
 
 void InterruptibleDisk::do_submit(IoBatch& batch) {

@@ -19,6 +19,7 @@ class ForwardingDisk : public Disk {
   void do_submit(IoBatch& batch) override;
   void do_wait(IoBatch& batch, std::size_t at_least) override { disk_->wait(batch, at_least); }
   int do_sync() override;
+  void do_start_sync(IoBatch& batch) override { disk_->start_sync(batch); }
   void do_use_memory(std::span<std::byte> memory) override { disk_->use_memory(memory); }
 
  private:
@@ -32,7 +33,11 @@ class DelayingDisk final : public ForwardingDisk {
       : ForwardingDisk(std::move(disk)), delay_(delay) {}
 
  private:
+  struct Delayed;  // a sync under way
+
+  void do_wait(IoBatch& batch, std::size_t at_least) override;
   int do_sync() override;
+  void do_start_sync(IoBatch& batch) override;
   std::chrono::nanoseconds delay_;
 };
 

@@ -33,12 +33,14 @@ struct DiskInfo {
   std::string path;     ///< for messages; empty if there is none
   bool direct = false;  ///< the page cache is bypassed (O_DIRECT)
   bool block_device = false;
-  std::string fallback_reason;  ///< why the preferred engine or mode is not in use; empty if it is
+  std::string fallback_reason;   ///< why the preferred engine or mode is not in use; empty if it is
+  bool background_sync = false;  ///< start_sync returns while the sync is under way
 };
 
-/// One read or write. The memory must stay valid until the request is done.
+/// One read or write, or the sync of Disk::start_sync. The memory must stay valid until the request
+/// is done.
 struct IoRequest {
-  enum class Kind : std::uint8_t { read, write };
+  enum class Kind : std::uint8_t { read, write, sync };
   Kind kind = Kind::read;
   std::uint64_t offset = 0;
   std::byte* data = nullptr;
@@ -99,6 +101,13 @@ class Disk {
   /// the last successful sync may be taken as durable until it has been written again.
   Result<void> sync();
 
+  /// Starts a sync as the one request of `batch`, whose requests it replaces. What completed before
+  /// is durable once finish_sync has succeeded; wait() tells when that no longer waits. Disks
+  /// without DiskInfo::background_sync carry it out at once.
+  void start_sync(IoBatch& batch);
+  /// Waits for it. Errors as of sync.
+  Result<void> finish_sync(IoBatch& batch);
+
   /// Tells the disk that I/O will mostly use this memory, so that it may be registered with the
   /// kernel. The memory must outlive the disk and its batches.
   void use_memory(std::span<std::byte> memory) { do_use_memory(memory); }
@@ -119,10 +128,13 @@ class Disk {
   virtual void do_wait(IoBatch& batch, std::size_t at_least) = 0;
   /// Makes completed writes durable. Returns 0 or an errno.
   virtual int do_sync() = 0;
+  /// Optional: starts a sync whose end do_wait waits for, as do_submit starts a request.
+  virtual void do_start_sync(IoBatch& batch);
   /// Optional: registers I/O memory.
   virtual void do_use_memory(std::span<std::byte>) {}
 
   void finish(IoBatch& batch);
+  Error sync_failure(int os_error) const;
 
   std::atomic<std::uint64_t> reads_{0}, read_bytes_{0}, writes_{0}, written_bytes_{0}, syncs_{0},
       errors_{0};

@@ -66,6 +66,7 @@ BatchIOManager::BatchIOManager(Disk& disk, const BatchLimits& limits,
 BatchIOManager::~BatchIOManager() {
   // The device must be done with the memory before it is freed.
   for (const std::unique_ptr<Slot>& slot : sealed_) disk_.wait(slot->io, slot->io.under_way);
+  disk_.wait(sync_, sync_.under_way);
 }
 
 BatchIOManager::Accepted BatchIOManager::accept(std::uint64_t offset,
@@ -107,17 +108,13 @@ Result<void> BatchIOManager::write(std::uint64_t offset, std::span<const std::by
       Error(Errc::flush_failed, flushed.error().message(), flushed.error().os_error()));
 }
 
-/// Closes what is buffered; when all buffers are taken, completes half of them first. Returns the
-/// operations made durable by that.
+/// Closes what is buffered; when all buffers are taken, completes some of them first. Returns the
+/// operations found durable by that.
 Result<std::uint64_t> BatchIOManager::close_filling() {
-  std::uint64_t operations = 0;
-  if (!can_seal()) {
-    const Result<Completed> some = complete(kSealedBuffersMax / 2);
-    if (!some) return std::unexpected(some.error());
-    operations = some->operations;
-  }
+  const Completed some = progress();
+  if (!some.outcome) return std::unexpected(some.outcome.error());
   if (const Result<bool> closed = seal(); !closed) return std::unexpected(closed.error());
-  return operations;
+  return some.operations;
 }
 
 Result<void> BatchIOManager::start_flush() {
@@ -131,9 +128,9 @@ Result<std::uint64_t> BatchIOManager::flush() {
   MutexLock turn(flush_mutex_);
   const Result<std::uint64_t> earlier = close_filling();
   if (!earlier) return earlier;
-  const Result<Completed> rest = complete();
-  if (!rest) return std::unexpected(rest.error());
-  return *earlier + rest->operations;
+  const Completed rest = complete();
+  if (!rest.outcome) return std::unexpected(rest.outcome.error());
+  return *earlier + rest.operations;
 }
 
 std::span<std::byte> BatchIOManager::reserve(std::uint64_t offset, std::size_t size,
@@ -185,6 +182,11 @@ bool BatchIOManager::can_seal() {
 bool BatchIOManager::has_sealed() const {
   ReadLock lock(buffer_mutex_);
   return !sealed_.empty();
+}
+
+std::uint64_t BatchIOManager::seals_done() const {
+  ReadLock lock(buffer_mutex_);
+  return seals() - sealed_.size();
 }
 
 Result<bool> BatchIOManager::seal() {
@@ -263,34 +265,64 @@ Result<void> BatchIOManager::start_writes(Slot& slot) try {
   return std::unexpected(Errc::out_of_memory);
 }
 
-Result<Completed> BatchIOManager::complete(std::size_t buffers) {
+Completed BatchIOManager::progress() {
   Completed completed;
-  while (completed.buffers < buffers) {
-    const Result<void> started = submit();
-    const SealedSlots waiting = sealed();
-    if (waiting.count == 0) break;
-    std::span<Slot* const> slots =
-        waiting.all().first(std::min(waiting.count, buffers - completed.buffers));
-    const auto idle = std::ranges::find_if(slots, [](Slot* slot) { return !slot->under_way(); });
-    slots = {slots.begin(), idle};
-    const Result<void> finished = started ? finish_writes(slots, completed) : started;
-    if (!finished) {
-      halt();
-      if (mutated(Mutant::kFailedBufferDropped)) forget(slots.size());
-      return std::unexpected(finished.error());
-    }
-    for (const Slot* slot : slots) {
-      completed.operations += slot->buffer.operations();
-      completed.bytes += slot->buffer.bytes();
-    }
-    completed.buffers += slots.size();
-    forget(slots.size());
+  Result<void>& went = completed.outcome;
+  if (disk_.info().background_sync) {
+    went = advance(completed);
+    if (went && !can_seal()) went = sync_oldest(1, completed);
+    if (went && syncing_ == 0) went = advance(completed);
+  } else if (!can_seal()) {
+    went = sync_oldest(kSealedBuffersMax / 2, completed);
+  }
+  if (!went) halt();
+  return completed;
+}
+
+Completed BatchIOManager::complete(std::size_t buffers) {
+  Completed completed;
+  while (completed.outcome && completed.buffers < buffers && has_sealed()) {
+    completed.outcome = sync_oldest(buffers - completed.buffers, completed);
+  }
+  if (!completed.outcome) {
+    halt();
+    if (mutated(Mutant::kFailedBufferDropped)) forget(1);
   }
   return completed;
 }
 
-Result<void> BatchIOManager::finish_writes(std::span<Slot* const> slots, Completed& completed) {
-  if (mutated(Mutant::kSyncBeforeWrites)) (void)disk_.sync();
+/// Waits for the sync under way, or else for the writes of so many and for a sync of these.
+Result<void> BatchIOManager::sync_oldest(std::size_t buffers, Completed& completed) try {
+  if (const Result<void> started = submit(); !started) return started;
+  if (syncing_ == 0) {
+    const SealedSlots waiting = sealed();
+    std::span<Slot* const> slots = waiting.all().first(std::min(waiting.count, buffers));
+    const auto idle = std::ranges::find_if(slots, [](Slot* slot) { return !slot->under_way(); });
+    slots = {slots.begin(), idle};
+    if (mutated(Mutant::kSyncBeforeWrites)) (void)disk_.sync();
+    if (const Result<void> done = wait_for_writes(slots); !done) return done;
+    start_sync(slots.size());
+  }
+  return finish_sync(completed);
+} catch (const std::bad_alloc&) {
+  return std::unexpected(Errc::out_of_memory);
+}
+
+/// Without waiting: takes the end of the sync under way, and starts the next for what is written.
+Result<void> BatchIOManager::advance(Completed& completed) try {
+  if (syncing_ != 0) {
+    if (disk_.wait(sync_, 0) != 0) return {};
+    if (const Result<void> finished = finish_sync(completed); !finished) return finished;
+  }
+  const Result<std::size_t> buffers = written();
+  if (!buffers) return std::unexpected(buffers.error());
+  if (*buffers > 0) start_sync(*buffers);
+  return {};
+} catch (const std::bad_alloc&) {
+  return std::unexpected(Errc::out_of_memory);
+}
+
+Result<void> BatchIOManager::wait_for_writes(std::span<Slot* const> slots) {
   for (Slot* slot : slots) {
     disk_.wait(slot->io, slot->io.under_way);
     for (const IoRequest& request : slot->io.requests) {
@@ -298,12 +330,42 @@ Result<void> BatchIOManager::finish_writes(std::span<Slot* const> slots, Complet
       return std::unexpected(failure_of(request));
     }
   }
-  if (mutated(Mutant::kSyncSkipped) || mutated(Mutant::kSyncBeforeWrites)) return {};
-  const auto start = std::chrono::steady_clock::now();
-  const Result<void> synced = disk_.sync();
-  const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - start;
+  return {};
+}
+
+/// How many of the oldest have been written whole.
+Result<std::size_t> BatchIOManager::written() {
+  const SealedSlots waiting = sealed();
+  const std::span<Slot* const> all = waiting.all();
+  const auto unfinished = std::ranges::find_if(
+      all, [&](Slot* slot) { return !slot->under_way() || disk_.wait(slot->io, 0) != 0; });
+  const std::span<Slot* const> slots(all.begin(), unfinished);
+  if (const Result<void> done = wait_for_writes(slots); !done) return std::unexpected(done.error());
+  return slots.size();
+}
+
+void BatchIOManager::start_sync(std::size_t buffers) {
+  sync_start_ = std::chrono::steady_clock::now();
+  const bool left_out = mutated(Mutant::kSyncSkipped) || mutated(Mutant::kSyncBeforeWrites);
+  if (!left_out) disk_.start_sync(sync_);
+  syncing_ = buffers;
+}
+
+Result<void> BatchIOManager::finish_sync(Completed& completed) {
+  const std::size_t buffers = std::exchange(syncing_, 0);
+  if (!mutated(Mutant::kSyncSkipped) && !mutated(Mutant::kSyncBeforeWrites)) {
+    if (const Result<void> synced = disk_.finish_sync(sync_); !synced) return synced;
+  }
+  const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - sync_start_;
   completed.sync_ns += static_cast<std::uint64_t>(took.count());
-  return synced;
+  const SealedSlots waiting = sealed();
+  for (const Slot* slot : waiting.all().first(buffers)) {
+    completed.operations += slot->buffer.operations();
+    completed.bytes += slot->buffer.bytes();
+  }
+  completed.buffers += buffers;
+  forget(buffers);
+  return {};
 }
 
 void BatchIOManager::forget(std::size_t buffers) {
@@ -332,6 +394,8 @@ void BatchIOManager::recycle(std::unique_ptr<Slot> slot) {
 }
 
 void BatchIOManager::halt() {
+  disk_.wait(sync_, sync_.under_way);
+  syncing_ = 0;
   const SealedSlots waiting = sealed();
   for (Slot* slot : waiting.all()) {
     if (slot->under_way()) disk_.wait(slot->io, slot->io.under_way);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -37,20 +38,22 @@ struct BatchIOCounts {
 };
 
 /// Sealed buffers that are not durable yet, at most: so many are on their way to the device while
-/// another one fills. When all are taken half of them are completed at once, under one sync.
+/// another one fills. When all are taken and the disk has no syncs in the background, half of them
+/// are completed at once, under one sync.
 inline constexpr std::size_t kSealedBuffersMax = 4;
 
-/// What one BatchIOManager::complete has made durable.
+/// What one BatchIOManager::complete or progress has found to be durable.
 struct Completed {
   std::uint64_t operations = 0;
   std::size_t buffers = 0;  ///< as many calls of seal()
   std::uint64_t bytes = 0;
-  std::uint64_t sync_ns = 0;  ///< time spent in syncs
+  std::uint64_t sync_ns = 0;  ///< from the start of syncs until their end was seen
+  Result<void> outcome;       ///< an error came after what the rest tells of
 };
 
 /// Threads: all functions may be called from any thread. Reads never wait for writes. Of the
-/// writing functions can_seal, seal, submit, complete, halt, take_all and discard belong together
-/// and are for one flusher at a time (the caller sees to that); write and flush see to it
+/// writing functions can_seal, seal, submit, progress, complete, halt, take_all and discard belong
+/// together and are for one flusher at a time (the caller sees to that); write and flush see to it
 /// themselves, and do not mix with the others.
 ///
 /// Life of a write: reserve/write -> (filling) -> seal -> (sealed) -> submit -> (in flight) ->
@@ -111,6 +114,8 @@ class BatchIOManager {
   bool has_sealed() const;
   /// Buffers sealed so far.
   std::uint64_t seals() const { return seals_.load(std::memory_order_relaxed); }
+  /// Those of them that are durable, or have been taken or discarded.
+  std::uint64_t seals_done() const;
   /// Closes the filling buffer and goes on with a fresh one. False: it was empty, nothing changed.
   /// Errors: buffer_full while can_seal() says no.
   Result<bool> seal();
@@ -119,11 +124,16 @@ class BatchIOManager {
   /// writes. Errors: io_error (of those reads), out_of_memory, invalid_io (something lies outside
   /// the disk).
   Result<void> submit();
+  /// Makes can_seal() true, if memory allows it. Waits only if all buffers are taken. On a disk
+  /// with syncs in the background it forgets what has become durable meanwhile and has the next
+  /// sync started, so that between two calls the device writes, syncs and a buffer fills, all at
+  /// once. Errors: those of complete.
+  Completed progress();
   /// Waits for the writes of the `buffers` oldest sealed buffers (starting those that submit has
   /// not), syncs, forgets them; without a sync if nothing was sealed. Errors: io_error, no_space,
   /// sync_failed, and those of submit; then nothing is under way any more and everything sealed
   /// will be written again.
-  Result<Completed> complete(std::size_t buffers = kSealedBuffersMax);
+  Completed complete(std::size_t buffers = kSealedBuffersMax);
   /// Waits for what is under way; none of it counts as written.
   void halt();
   /// Gives up everything buffered, sealed (after halt or a failed complete) and filling;
@@ -170,7 +180,12 @@ class BatchIOManager {
   struct SealedSlots;
   SealedSlots sealed() const;
   Result<void> start_writes(Slot& slot);
-  Result<void> finish_writes(std::span<Slot* const> slots, Completed& completed);
+  Result<void> wait_for_writes(std::span<Slot* const> slots);
+  Result<std::size_t> written();
+  void start_sync(std::size_t buffers);
+  Result<void> finish_sync(Completed& completed);
+  Result<void> sync_oldest(std::size_t buffers, Completed& completed);
+  Result<void> advance(Completed& completed);
   void forget(std::size_t buffers);
   void recycle(std::unique_ptr<Slot> slot);
   void update_flush_due() REQUIRES(buffer_mutex_);
@@ -207,6 +222,10 @@ class BatchIOManager {
   std::unique_ptr<Slot> filling_ GUARDED_BY(buffer_mutex_);
   std::vector<std::unique_ptr<Slot>> spares_ GUARDED_BY(buffer_mutex_);
   std::deque<std::unique_ptr<Slot>> sealed_ GUARDED_BY(buffer_mutex_);
+  // Of the flusher: the sync under way, and how many of the oldest sealed buffers it is for.
+  IoBatch sync_;
+  std::size_t syncing_ = 0;
+  std::chrono::steady_clock::time_point sync_start_;
   std::atomic<std::uint64_t> seals_{0};
   std::atomic<std::uint64_t> edge_writes_{0};  ///< buffers with partly written blocks, started
   /// Something is buffered. Lets reads of a cache that does not write pass without the lock.

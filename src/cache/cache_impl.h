@@ -228,8 +228,13 @@ class RawDiskCache::Impl {
   /// is under way; else only as much as it takes to have a buffer. Returns the operations made
   /// durable.
   Result<std::uint64_t> flush_in_turn(const Turn& turn, Wait wait);
-  /// Completes the oldest buffers that are under way. Returns the operations made durable.
-  Result<std::uint64_t> complete_in_turn(const Turn& turn, std::size_t buffers);
+  /// Completes with Wait::yes everything that is sealed; else, waiting only if no buffer is free,
+  /// what has become durable since. Returns the operations made durable.
+  Result<std::uint64_t> complete_in_turn(const Turn& turn, Wait wait);
+  /// Without the turn: what is sealed now becomes durable, in the hands of those who store if they
+  /// go on storing.
+  Result<void> complete_sealed();
+  void note_durable(const Completed& completed, std::uint64_t start_ns);
   void fail_in_turn(const Turn& turn, const Error& error);
   void fail_direct_writes(const Error& error) REQUIRES(log_mutex_);
   void note_flush(const Completed& completed);
@@ -331,8 +336,9 @@ class RawDiskCache::Impl {
   struct Barrier;
   Result<Barrier> raise_barrier();
   Result<std::uint64_t> write_snapshot(CheckpointWriter& writer, const Barrier& barrier) const;
-  /// Something that ends with a sync of its own.
-  Result<void> sync_in_turn(const std::function<Result<void>()>& io);
+  bool is_disturbed(const Barrier& barrier);
+  /// Makes durable what has been written and what is buffered.
+  Result<void> sync_with_flushes();
   Result<void> clear_locked() REQUIRES(checkpoint_mutex_);
 
   // hints.cc

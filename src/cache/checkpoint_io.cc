@@ -87,11 +87,6 @@ Result<void> CheckpointWriter::finish() {
   return write_chunk();
 }
 
-Result<void> CheckpointWriter::sync() {
-  if (mutated(Mutant::kChunksNotSynced)) return {};
-  return disk_->sync();
-}
-
 Result<void> CheckpointWriter::commit(CheckpointHeader header) {
   header.generation = generation_;
   header.stream_bytes = streams_[0].bytes;
@@ -100,9 +95,7 @@ Result<void> CheckpointWriter::commit(CheckpointHeader header) {
   header.hint_digest = streams_[1].digest;
   const std::span<std::byte> block = chunk_.bytes().first(superblock_->block_bytes);
   encode_checkpoint_header(block, header, {superblock_->id, area_offset_, 0});
-  if (auto written = disk_->write(area_offset_, block); !written) return written;
-  if (mutated(Mutant::kCheckpointNotSynced)) return {};
-  return disk_->sync();
+  return disk_->write(area_offset_, block);
 }
 
 std::optional<CheckpointReader> CheckpointReader::open(Disk& disk, const Superblock& superblock,

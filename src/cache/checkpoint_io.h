@@ -31,10 +31,8 @@ class CheckpointWriter {
   bool takes(std::uint64_t bytes) const;
   /// Writes what is left.
   Result<void> finish();
-  /// Makes the stream durable, with everything else that has been written.
-  Result<void> sync();
-  /// Makes it valid, if the stream is durable: writes the header, with the stream's figures filled
-  /// in, and syncs.
+  /// Makes it valid, once it is durable, if the stream is durable already: writes the header, with
+  /// the stream's figures filled in.
   Result<void> commit(CheckpointHeader header);
 
  private:

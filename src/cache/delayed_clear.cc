@@ -12,14 +12,12 @@ Result<void> RawDiskCache::Impl::clear_at(std::int64_t time) try {
   MutexLock lock(checkpoint_mutex_);
   const Turn turn(*this);
   if (auto settled = settle_superblock(); !settled) return settled;
+  (void)complete_in_turn(turn, Wait::yes);
   superblock_uncertain_ = true;
   Superblock noted = written_.superblock;
   noted.clear_at = static_cast<std::uint64_t>(time);
   auto written = replace_superblock(*disk_, written_, noted);
-  if (!written) {
-    fail_in_turn(turn, written.error());  // as a flush whose sync fails
-    return std::unexpected(written.error());
-  }
+  if (!written) return std::unexpected(written.error());
   superblock_uncertain_ = false;
   written_ = *written;
   clear_at_.store(time, std::memory_order_relaxed);

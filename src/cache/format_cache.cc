@@ -70,7 +70,7 @@ Result<void> write_empty_checkpoint(Disk& disk, const Superblock& superblock, in
   auto done = writer->append(std::as_bytes(std::span(table)));
   if (done) done = writer->append(std::as_bytes(std::span(pages)));
   if (done) done = writer->finish();
-  if (done) done = writer->sync();
+  if (done) done = disk.sync();
   CheckpointHeader header{};
   header.segments = superblock.segments;
   header.replay_from = header.next_batch = 1;

@@ -264,8 +264,7 @@ std::uint64_t LogWriter::usable_free_count(std::uint64_t replay_from) {
 }
 
 std::uint64_t LogWriter::first_volatile_batch() const {
-  if (!sealed_.empty()) return sealed_.front().sequence;
-  return open_ ? open_->sequence : next_batch_;
+  return sealed_.empty() ? first_unsealed_batch() : sealed_.front().sequence;
 }
 
 void LogWriter::resume(std::uint64_t next_batch, std::uint64_t next_sequence,

@@ -107,6 +107,8 @@ class LogWriter {
 
   /// The first batch sequence that is not durable or not begun.
   std::uint64_t first_volatile_batch() const;
+  /// The first that is not sealed or not begun.
+  std::uint64_t first_unsealed_batch() const { return open_ ? open_->sequence : next_batch_; }
   /// Free segments that append may go on in.
   std::uint64_t usable_free_count(std::uint64_t replay_from);
   std::uint64_t next_batch() const { return next_batch_; }

@@ -135,19 +135,22 @@ bool RawDiskCache::Impl::checkpoint_due() const {
          std::min(kLogPerCheckpointByte * size, log_bytes / (kReplayShareMax * share_max));
 }
 
-// After it everything called before it is durable, and every batch from header.replay_from on holds
-// later calls only.
+// Everything called before it is in batches before header.replay_from, which need not be durable
+// yet, and every batch from there on holds later calls only.
 Result<RawDiskCache::Impl::Barrier> RawDiskCache::Impl::raise_barrier() {
   Barrier barrier;
   {
     const Turn turn(*this);
-    auto flushed = flush_in_turn(turn, Wait::yes);
+    auto flushed = flush_in_turn(turn, Wait::no);
     if (!flushed) return std::unexpected(flushed.error());
-    if (superblock_alone_) write_other_superblock();
+    if (superblock_alone_) {
+      (void)complete_in_turn(turn, Wait::yes);
+      write_other_superblock();
+    }
     MutexLock lock(log_mutex_);
     barrier.header.segments = log_->segments();
     barrier.header.replay_from =
-        writer_->first_volatile_batch() + (mutated(Mutant::kReplayBeginsTooLate) ? 1 : 0);
+        writer_->first_unsealed_batch() + (mutated(Mutant::kReplayBeginsTooLate) ? 1 : 0);
     barrier.header.next_batch = writer_->next_batch();
     barrier.header.next_sequence = writer_->next_sequence();
     for (const Stream stream : {Stream::main, Stream::small}) {
@@ -202,23 +205,22 @@ Result<bool> RawDiskCache::Impl::take_checkpoint(bool closing) {
     if (closing) {
       if (auto hints = write_hints(*writer); !hints) return std::unexpected(hints.error());
     }
-    // What the snapshot points to must be durable before the checkpoint can be valid.
-    if (!mutated(Mutant::kCheckpointBeforeItsData)) {
-      if (auto flushed = flush_writes(); !flushed) return std::unexpected(flushed.error());
-    }
+    // The stream and what the snapshot points to must be durable before the checkpoint is valid.
+    if (mutated(Mutant::kChunksNotSynced)) (void)sync_with_flushes();
     if (auto finished = writer->finish(); !finished) return std::unexpected(finished.error());
-    auto synced = sync_in_turn([&] { return writer->sync(); });
-    if (!synced) return std::unexpected(synced.error());
-    {
-      MutexLock lock(log_mutex_);
-      const bool disturbed = writer_->disturbances() != barrier->disturbances;
-      if (disturbed && !mutated(Mutant::kDisturbanceIgnored)) return false;
+    if (mutated(Mutant::kCheckpointBeforeItsData)) {
+      (void)disk_->sync();
+    } else if (!mutated(Mutant::kChunksNotSynced)) {
+      if (auto synced = sync_with_flushes(); !synced) return std::unexpected(synced.error());
     }
+    if (is_disturbed(*barrier)) return false;
     barrier->header.entries = *entries;
     barrier->header.closed = closing ? 1 : 0;
-    auto done = sync_in_turn([&] { return writer->commit(barrier->header); });
-    if (!done) return std::unexpected(done.error());
-    return true;
+    if (auto done = writer->commit(barrier->header); !done) return std::unexpected(done.error());
+    if (!mutated(Mutant::kCheckpointNotSynced)) {
+      if (auto synced = sync_with_flushes(); !synced) return std::unexpected(synced.error());
+    }
+    return !is_disturbed(*barrier);
   };
   auto taken = attempt();
   if (!taken) counters_.checkpoint_failures.add();
@@ -237,14 +239,32 @@ Result<bool> RawDiskCache::Impl::take_checkpoint(bool closing) {
   return true;
 }
 
+bool RawDiskCache::Impl::is_disturbed(const Barrier& barrier) {
+  MutexLock lock(log_mutex_);
+  return writer_->disturbances() != barrier.disturbances && !mutated(Mutant::kDisturbanceIgnored);
+}
+
 // A failed sync is told once, to whoever has asked, and what had been written before it may be gone
-// whoever wrote that. So nobody syncs beside the flushes: what those have under way is written
-// again, and a flush that fails is a disturbance, by which a checkpoint is given up.
-Result<void> RawDiskCache::Impl::sync_in_turn(const std::function<Result<void>()>& io) {
-  const Turn turn(*this);
-  auto done = io();
-  if (!done) fail_in_turn(turn, done.error());
-  return done;
+// whoever wrote that. So nobody syncs beside the flushes: a flush that fails is a disturbance, by
+// which a checkpoint is given up. Any buffer that is sealed from here on is synced after this
+// moment; only where none is the device is asked for a sync of its own.
+Result<void> RawDiskCache::Impl::sync_with_flushes() {
+  const std::uint64_t seals = io_->seals();
+  {
+    const Turn turn(*this);
+    if (auto flushed = flush_in_turn(turn, Wait::no); !flushed) {
+      return std::unexpected(flushed.error());
+    }
+    if (io_->seals() == seals) {
+      if (auto completed = complete_in_turn(turn, Wait::yes); !completed) {
+        return std::unexpected(completed.error());
+      }
+      auto synced = disk_->sync();
+      if (!synced) fail_in_turn(turn, synced.error());
+      return synced;
+    }
+  }
+  return complete_sealed();
 }
 
 Result<void> RawDiskCache::Impl::maintain() try {
@@ -252,10 +272,9 @@ Result<void> RawDiskCache::Impl::maintain() try {
   if (auto cleared = clear_if_due(); !cleared) return cleared;
   if (auto flushed = flush_if_late(); !flushed) return flushed;
   if (io_->has_sealed()) {
-    const Turn turn(*this);
-    if (auto completed = complete_in_turn(turn, kSealedBuffersMax); !completed) {
+    if (auto completed = complete_sealed(); !completed) {
       background_failed_.store(true);
-      return std::unexpected(completed.error());
+      return completed;
     }
   }
   if (checkpoint_due()) {
@@ -289,7 +308,7 @@ Result<void> RawDiskCache::Impl::clear_locked() {
   const Turn turn(*this);
   // Nothing may be under way to segments that are about to be free. How it ends does not matter.
   if (auto settled = settle_superblock(); !settled) return settled;
-  (void)complete_in_turn(turn, kSealedBuffersMax);
+  (void)complete_in_turn(turn, Wait::yes);
   // From here until it is known how the write ended nothing may become durable.
   superblock_uncertain_ = true;
   MutexLock log_lock(log_mutex_);
@@ -317,6 +336,8 @@ Result<void> RawDiskCache::Impl::clear_locked() {
   return {};
 }
 
+// Superblocks are written while nothing else is under way: a failed sync is told once.
+
 // So that what is noted outlives the loss of one copy. It is durable without: a failure is made
 // good with the next checkpoint, which is wanted soon and knows of a clear by itself.
 void RawDiskCache::Impl::write_other_superblock() {
@@ -333,6 +354,7 @@ void RawDiskCache::Impl::write_other_superblock() {
 // been stored since.
 Result<void> RawDiskCache::Impl::settle_superblock() {
   if (!superblock_uncertain_ || mutated(Mutant::kFailedClearNotSettled)) return {};
+  io_->halt();
   LoadedSuperblock uncertain = written_;
   ++uncertain.superblock.write_generation;
   auto written = replace_superblock(*disk_, uncertain, written_.superblock);

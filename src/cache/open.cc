@@ -140,6 +140,9 @@ Result<void> check_identity(const Superblock& superblock, const DiskInfo& info,
   return {};
 }
 
+/// Of the memory for write buffers, for the footers of segments that end in them: 24 bytes an entry.
+constexpr std::uint64_t kFooterShare = 16;
+
 }  // namespace
 
 // --- Opening ---
@@ -148,9 +151,9 @@ BatchLimits batch_limits(const Options& options) {
   if (options.batch_mode == BatchMode::fixed) {
     return {options.max_operations, options.max_buffer_bytes};
   }
+  const std::uint64_t each = options.write_buffer_bytes / (kSealedBuffersMax + 1);
   return {.max_operations = std::numeric_limits<std::uint32_t>::max(),
-          .max_bytes =
-              options.write_buffer_bytes / (kSealedBuffersMax + 1) - WriteBuffer::kReserveBytes};
+          .max_bytes = each - each / kFooterShare - WriteBuffer::kReserveBytes};
 }
 
 Result<std::unique_ptr<RawDiskCache::Impl>> RawDiskCache::Impl::open(std::unique_ptr<Disk> disk,

@@ -2,8 +2,10 @@
 // flushes that end it.
 #include <algorithm>
 #include <bit>
+#include <chrono>
 #include <limits>
 #include <new>
+#include <thread>
 
 #include "base/mutant.h"
 #include "cache/cache_impl.h"
@@ -14,6 +16,11 @@ namespace {
 
 /// Other threads may fill the buffer again and again before an entry that needs all of it.
 constexpr int kDryFlushesMax = 100;
+
+/// So often those who store are trusted to make durable what they have sealed, before that is done
+/// for them, and so long in between.
+constexpr int kPatientTriesMax = 20;
+constexpr std::chrono::microseconds kPatientPause{500};
 
 /// Adaptive batches are not flushed below this many bytes.
 constexpr std::uint64_t kAdaptiveBatchMin = std::uint64_t{256} << 10;
@@ -403,12 +410,8 @@ Result<std::uint64_t> RawDiskCache::Impl::flush_in_turn(const Turn& turn, Wait w
     fail_in_turn(turn, settled.error());
     return std::unexpected(settled.error());
   }
-  std::uint64_t operations = 0;
-  if (!io_->can_seal()) {
-    auto completed = complete_in_turn(turn, kSealedBuffersMax / 2);
-    if (!completed) return completed;
-    operations += *completed;
-  }
+  auto operations = complete_in_turn(turn, Wait::no);
+  if (!operations) return operations;
   Result<void> sealed;
   {
     MutexLock lock(log_mutex_);
@@ -420,9 +423,9 @@ Result<std::uint64_t> RawDiskCache::Impl::flush_in_turn(const Turn& turn, Wait w
     return std::unexpected(sealed.error());
   }
   if (auto submitted = io_->submit(); !submitted || wait == Wait::yes) {
-    auto completed = complete_in_turn(turn, kSealedBuffersMax);
+    auto completed = complete_in_turn(turn, Wait::yes);
     if (!completed) return completed;
-    operations += *completed;
+    *operations += *completed;
   }
   return operations;
 } catch (const std::bad_alloc&) {
@@ -430,40 +433,61 @@ Result<std::uint64_t> RawDiskCache::Impl::flush_in_turn(const Turn& turn, Wait w
   return std::unexpected(Errc::out_of_memory);
 }
 
-Result<std::uint64_t> RawDiskCache::Impl::complete_in_turn(const Turn& turn,
-                                                           std::size_t buffers) try {
+Result<std::uint64_t> RawDiskCache::Impl::complete_in_turn(const Turn& turn, Wait wait) try {
   const std::uint64_t start = monotonic_ns();
-  Result<Completed> completed = io_->complete(buffers);
-  if (!completed) {
-    fail_in_turn(turn, completed.error());
-    if (completed.error() == Errc::out_of_memory) return std::unexpected(Errc::out_of_memory);
-    ++failures_in_a_row_;
-    // The same place has failed twice (four, eight ... times): try another one.
-    const bool again = std::has_single_bit(failures_in_a_row_) ||
-                       segments_missing_.load(std::memory_order_relaxed) > 0;
-    if (failures_in_a_row_ < 2 || !again || !relocate(completed.error())) {
-      return std::unexpected(completed.error());
-    }
-    completed = io_->complete();
-    if (!completed) return std::unexpected(completed.error());
+  Completed completed = wait == Wait::yes ? io_->complete() : io_->progress();
+  note_durable(completed, start);
+  if (completed.outcome) return completed.operations;
+
+  fail_in_turn(turn, completed.outcome.error());
+  if (completed.outcome.error() == Errc::out_of_memory) {
+    return std::unexpected(Errc::out_of_memory);
   }
+  ++failures_in_a_row_;
+  // The same place has failed twice (four, eight ... times): try another one.
+  const bool again = std::has_single_bit(failures_in_a_row_) ||
+                     segments_missing_.load(std::memory_order_relaxed) > 0;
+  if (failures_in_a_row_ < 2 || !again || !relocate(completed.outcome.error())) {
+    return std::unexpected(completed.outcome.error());
+  }
+  const Completed relocated = io_->complete();
+  note_durable(relocated, start);
+  if (!relocated.outcome) return std::unexpected(relocated.outcome.error());
+  return completed.operations + relocated.operations;
+} catch (const std::bad_alloc&) {
+  fail_in_turn(turn, Errc::out_of_memory);
+  return std::unexpected(Errc::out_of_memory);
+}
+
+Result<void> RawDiskCache::Impl::complete_sealed() {
+  const std::uint64_t seals = io_->seals();
+  for (int tries = 0; io_->seals_done() < seals; ++tries) {
+    // Whoever stores meanwhile needs the turn for its next flush, or the device runs dry.
+    const bool patient = disk_->info().background_sync && tries < kPatientTriesMax;
+    {
+      const Turn turn(*this);
+      auto completed = complete_in_turn(turn, patient ? Wait::no : Wait::yes);
+      if (!completed) return std::unexpected(completed.error());
+    }
+    if (patient) std::this_thread::sleep_for(kPatientPause);
+  }
+  return {};
+}
+
+void RawDiskCache::Impl::note_durable(const Completed& completed, std::uint64_t start_ns) {
+  if (completed.buffers == 0) return;
   failures_in_a_row_ = 0;
   forget_background_failures();
   {
     MutexLock lock(log_mutex_);
-    writer_->sealed_durable(completed->buffers);
+    writer_->sealed_durable(completed.buffers);
     note_durable();
   }
-  if (completed->operations > 0) {
-    counters_.flushes.add(completed->buffers);
-    counters_.flushed_writes.add(completed->operations);
-    counters_.flush_latency.add(monotonic_ns() - start);
-    note_flush(*completed);
-  }
-  return completed->operations;
-} catch (const std::bad_alloc&) {
-  fail_in_turn(turn, Errc::out_of_memory);
-  return std::unexpected(Errc::out_of_memory);
+  if (completed.operations == 0) return;
+  counters_.flushes.add(completed.buffers);
+  counters_.flushed_writes.add(completed.operations);
+  counters_.flush_latency.add(monotonic_ns() - start_ns);
+  note_flush(completed);
 }
 
 void RawDiskCache::Impl::note_flush(const Completed& completed) {

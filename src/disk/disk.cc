@@ -103,13 +103,37 @@ Result<void> Disk::run(IoBatch& batch) {
   return {};
 }
 
+Error Disk::sync_failure(int os_error) const {
+  return {Errc::sync_failed, info().path.empty() ? "sync" : "sync of " + info().path, os_error};
+}
+
 Result<void> Disk::sync() {
   syncs_.fetch_add(1, std::memory_order_relaxed);
   const int error = do_sync();
   if (error == 0) return {};
   errors_.fetch_add(1, std::memory_order_relaxed);
-  return std::unexpected(
-      Error(Errc::sync_failed, info().path.empty() ? "sync" : "sync of " + info().path, error));
+  return std::unexpected(sync_failure(error));
+}
+
+void Disk::start_sync(IoBatch& batch) {
+  RAWCACHE_ASSERT(batch.under_way == 0);
+  batch.requests.assign(1, {.kind = IoRequest::Kind::sync});
+  syncs_.fetch_add(1, std::memory_order_relaxed);
+  do_start_sync(batch);
+  if (batch.under_way == 0) finish(batch);
+}
+
+Result<void> Disk::finish_sync(IoBatch& batch) {
+  wait(batch, batch.under_way);
+  const int error = batch.requests.front().os_error;
+  if (error == 0) return {};
+  return std::unexpected(sync_failure(error));
+}
+
+void Disk::do_start_sync(IoBatch& batch) {
+  IoRequest& request = batch.requests.front();
+  request.os_error = do_sync();
+  request.done = true;
 }
 
 Result<void> Disk::read(std::uint64_t offset, std::span<std::byte> into) {

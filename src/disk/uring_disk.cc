@@ -25,6 +25,11 @@ constexpr std::size_t kTransferBytes = std::size_t{1}
                                        << 30;  // of one submission; the kernel's is 2 GiB
 constexpr int kRetriesMax = 8;
 
+/// By plain system calls.
+int carry_out(int fd, const IoRequest& request) {
+  return request.kind == IoRequest::Kind::sync ? sync_data(fd) : transfer(fd, request);
+}
+
 // The thread sanitizer does not see what the kernel orders.
 void before_kernel([[maybe_unused]] void* batch) {
 #if defined(RAWCACHE_TSAN)
@@ -88,7 +93,8 @@ class UringDisk::Flight {
  private:
   struct Item {
     IoRequest rest;        ///< what is still to be transferred
-    std::size_t sent = 0;  ///< bytes in the present submission; 0: not submitted
+    std::size_t sent = 0;  ///< bytes in the present submission
+    bool submitted = false;
     int retries = 0;
     bool finished = false;
   };
@@ -108,6 +114,7 @@ class UringDisk::Flight {
       prepare(sqe, item.rest, size);
       sqe->user_data = index;
       item.sent = size;
+      item.submitted = true;
       ++outstanding_;
       outstanding_bytes_ += size;
       if (retry_.empty()) {
@@ -121,7 +128,9 @@ class UringDisk::Flight {
   void prepare(io_uring_sqe* sqe, const IoRequest& request, std::size_t size) {
     const auto bytes = static_cast<unsigned>(size);
     const int buffer = ring_->buffer_of(request.data, size);
-    if (request.kind == IoRequest::Kind::read) {
+    if (request.kind == IoRequest::Kind::sync) {
+      io_uring_prep_fsync(sqe, 0, IORING_FSYNC_DATASYNC);
+    } else if (request.kind == IoRequest::Kind::read) {
       if (buffer >= 0) {
         io_uring_prep_read_fixed(sqe, 0, request.data, bytes, request.offset, buffer);
       } else {
@@ -172,7 +181,7 @@ class UringDisk::Flight {
     retry_.clear();
     for (Item& item : items_) {
       leave_window(item);
-      if (!item.finished) finish(item, transfer(rings_->fd(), item.rest));
+      if (!item.finished) finish(item, carry_out(rings_->fd(), item.rest));
     }
     next_ = items_.size();
   }
@@ -209,18 +218,19 @@ class UringDisk::Flight {
       if (++item.retries <= kRetriesMax) {
         retry_.push_back(index);
       } else {
-        finish(item, transfer(rings_->fd(), item.rest));
+        finish(item, carry_out(rings_->fd(), item.rest));
       }
     } else {
-      finish(item, result == 0 ? EIO : -result);
+      const bool end_of_file = result == 0 && item.rest.kind != IoRequest::Kind::sync;
+      finish(item, end_of_file ? EIO : -result);
     }
   }
 
   void leave_window(Item& item) {
-    if (item.sent == 0) return;
+    if (!item.submitted) return;
     --outstanding_;
     outstanding_bytes_ -= item.sent;
-    item.sent = 0;
+    item.submitted = false;
   }
 
   void finish(Item& item, int error) {
@@ -256,6 +266,7 @@ Result<std::unique_ptr<UringDisk>> UringDisk::create(FileDescriptor& fd, DiskInf
     fd = rings->release_file();
     return std::unexpected(Error(Errc::not_supported, "io_uring refused by the kernel", error));
   }
+  info.background_sync = true;
   return std::unique_ptr<UringDisk>(new UringDisk(std::move(rings), std::move(info)));
 }
 
@@ -267,12 +278,16 @@ UringDisk::~UringDisk() = default;
 int UringDisk::memory_error() const { return rings_->memory_error(); }
 
 void UringDisk::do_submit(IoBatch& batch) {
-  std::unique_ptr<Ring> ring;
   const bool plain = batch.requests.size() == 1 && batch.requests.front().size <= kInlineBytes;
-  if (!plain) ring = rings_->acquire();
+  start(batch, plain ? nullptr : rings_->acquire());
+}
+
+void UringDisk::do_start_sync(IoBatch& batch) { start(batch, rings_->acquire()); }
+
+void UringDisk::start(IoBatch& batch, std::unique_ptr<Ring> ring) {
   if (ring == nullptr) {
     for (IoRequest& request : batch.requests) {
-      request.os_error = transfer(rings_->fd(), request);
+      request.os_error = carry_out(rings_->fd(), request);
       request.done = true;
     }
     return;

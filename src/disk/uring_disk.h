@@ -8,6 +8,7 @@
 
 namespace rawcache {
 
+class Ring;
 class RingPool;
 
 /// Every batch has a ring of its own from submit until it is done, so that no lock is held and no
@@ -32,7 +33,9 @@ class UringDisk final : public Disk {
   void do_submit(IoBatch& batch) override;
   void do_wait(IoBatch& batch, std::size_t at_least) override;
   int do_sync() override;
+  void do_start_sync(IoBatch& batch) override;
   void do_use_memory(std::span<std::byte> memory) override;
+  void start(IoBatch& batch, std::unique_ptr<Ring> ring);
 
   const DiskInfo info_;
   const std::shared_ptr<RingPool> rings_;

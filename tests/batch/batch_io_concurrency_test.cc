@@ -89,7 +89,7 @@ TEST(BatchIOConcurrency, AnEncoderAndAFlusherShareTheStepsWhileReadersLook) {
   std::thread flusher([&] {  // completes what the encoder has sealed
     while (!done) {
       EXPECT_TRUE(io.submit());
-      EXPECT_TRUE(io.complete());
+      EXPECT_TRUE(io.complete().outcome);
     }
   });
   std::vector<std::thread> readers;

@@ -326,9 +326,9 @@ TEST_F(BatchIO, ASealedBufferIsWrittenAndForgottenStepByStep) {
   ASSERT_TRUE(io->submit());  // under way already
   EXPECT_EQ(io_kinds(), "w");
   const auto done = io->complete();
-  ASSERT_TRUE(done);
-  EXPECT_EQ(done->operations, 1U);
-  EXPECT_EQ(done->buffers, 1U);
+  ASSERT_TRUE(done.outcome);
+  EXPECT_EQ(done.operations, 1U);
+  EXPECT_EQ(done.buffers, 1U);
   EXPECT_EQ(io_kinds(), "s");
   EXPECT_EQ(durable(4095, 3), ".aa");
   EXPECT_EQ(durable(8192, 1), ".");
@@ -352,16 +352,16 @@ TEST_F(BatchIO, SeveralBuffersAreUnderWayAtOnceAndShareOneSync) {
   EXPECT_EQ(refused.error(), Errc::buffer_full);
   disk.release();
   const auto some = io->complete(kSealedBuffersMax / 2);
-  ASSERT_TRUE(some);
-  EXPECT_EQ(some->buffers, kSealedBuffersMax / 2);
+  ASSERT_TRUE(some.outcome);
+  EXPECT_EQ(some.buffers, kSealedBuffersMax / 2);
   EXPECT_EQ(io_kinds(), "s");
   EXPECT_EQ(durable(0, 1), "a");
   EXPECT_EQ(read(4096 * (kSealedBuffersMax - 1), 1),
             std::string(1, static_cast<char>('a' + kSealedBuffersMax - 1)));
   ASSERT_TRUE(io->seal().value());
   const auto rest = io->complete();
-  ASSERT_TRUE(rest);
-  EXPECT_EQ(rest->buffers, kSealedBuffersMax / 2 + 1);
+  ASSERT_TRUE(rest.outcome);
+  EXPECT_EQ(rest.buffers, kSealedBuffersMax / 2 + 1);
   EXPECT_EQ(io_kinds(), "ws");
 }
 
@@ -373,14 +373,14 @@ TEST_F(BatchIO, AFailureTakesEveryBufferUnderWayBackAndAllAreWrittenAgain) {
   ASSERT_TRUE(io->submit());
   disk.fail_sync(1);
   io_kinds();
-  ASSERT_FALSE(io->complete(1));
+  ASSERT_FALSE(io->complete(1).outcome);
   EXPECT_EQ(io->counts().in_flight_operations, 0U);
   EXPECT_EQ(io->counts().pending_operations, 3U);
   for (std::uint64_t i = 0; i < 3; ++i) {
     EXPECT_EQ(read(i * 4096, 1), std::string(1, static_cast<char>('a' + i)));
   }
   io_kinds();
-  ASSERT_TRUE(io->complete());
+  ASSERT_TRUE(io->complete().outcome);
   EXPECT_EQ(io_kinds(), "wwws");
   for (std::uint64_t i = 0; i < 3; ++i) {
     EXPECT_EQ(durable(i * 4096, 1), std::string(1, static_cast<char>('a' + i)));
@@ -400,8 +400,8 @@ TEST_F(BatchIO, WritesOfTheSameBlocksDoNotPassEachOther) {
   EXPECT_EQ(read(99, 5), "abbba");
   disk.release();
   const auto done = io->complete();
-  ASSERT_TRUE(done);
-  EXPECT_EQ(done->buffers, 3U);
+  ASSERT_TRUE(done.outcome);
+  EXPECT_EQ(done.buffers, 3U);
   EXPECT_EQ(durable(99, 5), "abbba");
   EXPECT_EQ(durable(4095, 1), "a");
   EXPECT_EQ(durable(8192, 1), "c");
@@ -413,10 +413,10 @@ TEST_F(BatchIO, BytesChangedAfterAFailureAreWhatTheNextTryWrites) {
   ASSERT_TRUE(io->seal());
   ASSERT_TRUE(io->submit());
   disk.fail_sync(1);
-  ASSERT_FALSE(io->complete());
+  ASSERT_FALSE(io->complete().outcome);
   io->patch([&] { std::ranges::copy(bytes_of("xyz"), room.begin()); });
   EXPECT_EQ(read(99, 5), ".xyz.");
-  ASSERT_TRUE(io->complete());
+  ASSERT_TRUE(io->complete().outcome);
   EXPECT_EQ(durable(99, 5), ".xyz.");
 }
 
@@ -425,7 +425,7 @@ TEST_F(BatchIO, BuffersThatAreTakenAreNeitherReadNorWrittenAnyMore) {
   ASSERT_TRUE(io->seal());
   disk.fail_write(1);
   ASSERT_TRUE(io->submit());
-  ASSERT_FALSE(io->complete());
+  ASSERT_FALSE(io->complete().outcome);
   ASSERT_TRUE(write(4096, std::string(512, 'f')));
   const auto result = io->take_all();
   ASSERT_TRUE(result);
@@ -452,7 +452,7 @@ TEST_F(BatchIO, DiscardDropsWhatIsSealedAndWhatFills) {
   ASSERT_TRUE(io->submit());
   ASSERT_TRUE(write(8192, std::string(512, 'b')));
   disk.fail_sync(1);
-  ASSERT_FALSE(io->complete());
+  ASSERT_FALSE(io->complete().outcome);
   EXPECT_EQ(read(0, 2), "aa");
   io->discard();
   EXPECT_EQ(read(8192, 2), "..");
@@ -473,7 +473,7 @@ TEST_F(BatchIO, WhatIsBeingFilledIsNotThereAndHeadersReadAsZeros) {
   EXPECT_EQ(read(0, 10), std::string(4, '\0') + "eeee..");
   ASSERT_TRUE(io->seal());
   EXPECT_EQ(read(0, 10), "HHHHeeee..");
-  ASSERT_TRUE(io->complete());
+  ASSERT_TRUE(io->complete().outcome);
   EXPECT_EQ(durable(0, 10), "HHHHeeee..");
 }
 

@@ -57,6 +57,15 @@ class TestDisk final : public Disk {
     set([&] { held_ = false; });
     released_.notify_all();
   }
+  /// From now on syncs are in the background and do not end until release_syncs(); they make
+  /// durable what had been written when they began.
+  void hold_syncs() {
+    set([&] { info_.background_sync = syncs_held_ = true; });
+  }
+  void release_syncs() {
+    set([&] { syncs_held_ = false; });
+    released_.notify_all();
+  }
   /// Called once, at the start of the next read, without a lock.
   void at_next_read(std::function<void()> hook) {
     set([&] { hook_ = std::move(hook); });
@@ -129,9 +138,13 @@ class TestDisk final : public Disk {
     }
   }
 
-  void do_wait(IoBatch& batch, std::size_t) override {
+  void do_wait(IoBatch& batch, std::size_t at_least) override {
     std::unique_lock lock(mutex_);
-    released_.wait(lock, [&] { return !held_; });
+    const bool is_sync = batch.requests.front().kind == IoRequest::Kind::sync;
+    bool& held = is_sync ? syncs_held_ : held_;
+    if (held && at_least == 0) return;
+    released_.wait(lock, [&] { return !held; });
+    if (is_sync) return end_sync(batch);
     for (IoRequest& request : batch.requests) {
       if (request.done) continue;
       const std::size_t good = request.os_error == 0 ? request.size : request.size / 2;
@@ -144,23 +157,44 @@ class TestDisk final : public Disk {
 
   int do_sync() override {
     std::lock_guard lock(mutex_);
+    return sync_now();
+  }
+  int sync_now() {
     const bool failed = --sync_fault_ == 0 || by_chance();
     events_.push_back({failed ? 'S' : 's'});
     (failed ? now_ : durable_) = failed ? durable_ : now_;
     return failed ? EIO : 0;
   }
 
+  void do_start_sync(IoBatch& batch) override {
+    std::lock_guard lock(mutex_);
+    if (!info_.background_sync) {
+      batch.requests.front().os_error = sync_now();
+      return;
+    }
+    begun_ = now_;
+    events_.push_back({'b', 0, 0});
+    batch.under_way = 1;
+  }
+  void end_sync(IoBatch& batch) {
+    std::swap(now_, begun_);
+    batch.requests.front().os_error = sync_now();
+    std::swap(now_, begun_);
+    batch.under_way = 0;
+  }
+
   DiskInfo info_;
   std::mutex mutex_;
   std::condition_variable released_;
   std::vector<std::byte> now_, durable_;
+  std::vector<std::byte> begun_;  ///< what the sync under way is for
   std::vector<Event> events_;
   std::vector<const std::byte*> written_from_;
   std::function<void()> hook_;
   Extent bad_;
   int write_fault_ = 0, sync_fault_ = 0, write_errno_ = EIO;
   unsigned fail_one_in_ = 0;
-  bool all_writes_fail_ = false, held_ = false;
+  bool all_writes_fail_ = false, held_ = false, syncs_held_ = false;
   std::uint64_t random_ = 1;
 };
 

@@ -163,7 +163,7 @@ TEST_F(LargeCheckpoint, IsGivenUpIfASyncFailedWhileItWasWritten) {
   });
   close();
   device->at_each_request({});
-  EXPECT_EQ(chunks, 2u);
+  EXPECT_GE(chunks, 2u);
   cut_power(CrashPolicy::lose_all);
   std::optional<CheckpointReader> newest;
   for (int area = 0; area < 2; ++area) {
@@ -235,7 +235,8 @@ TEST_F(CheckpointTest, WhatAFlushHadUnderWayWhenItsSyncFailedIsWrittenAgain) {
   }
   stopped = true;
   for (int i = 0; i < 4; ++i) {
-    ASSERT_TRUE(cache->store_buffered("late " + std::to_string(i), "stored"));
+    const auto accepted = cache->store_buffered("late " + std::to_string(i), "stored");
+    ASSERT_TRUE(accepted || accepted.error() == Errc::flush_failed);
   }
   stored = true;
   while (faults().failures() == 0) std::this_thread::yield();

@@ -25,6 +25,7 @@ class LentDisk final : public Disk {
     const auto synced = disk_.sync();
     return synced ? 0 : synced.error().os_error();
   }
+  void do_start_sync(IoBatch& batch) override { disk_.start_sync(batch); }
   Disk& disk_;
 };
 

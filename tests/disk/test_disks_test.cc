@@ -231,6 +231,24 @@ TEST(SimDiskTest, WhatIsNotCompleteWhenASyncBeginsIsNotDurableAfterIt) {
   EXPECT_EQ(disk.durable_content(), disk.content());
 }
 
+TEST(SimDiskTest, ASyncInTheBackgroundIsForWhatWasCompleteWhenItBegan) {
+  SimDisk disk(2 * 512);
+  disk.complete_late(7);
+  ASSERT_TRUE(disk.info().background_sync);
+  ASSERT_TRUE(disk.write(0, bytes_of(512, 1)));
+  IoBatch sync;
+  disk.start_sync(sync);
+  ASSERT_TRUE(disk.write(512, bytes_of(512, 2)));
+  EXPECT_EQ(disk.durable_content()[0], std::byte{0});
+  ASSERT_TRUE(disk.finish_sync(sync));
+  EXPECT_EQ(disk.durable_content()[0], std::byte{1});
+  EXPECT_EQ(disk.durable_content()[512], std::byte{0});
+  disk.start_sync(sync);
+  disk.cut();
+  EXPECT_EQ(disk.finish_sync(sync).error(), Errc::sync_failed);
+  EXPECT_EQ(disk.durable_content()[512], std::byte{0});
+}
+
 TEST(SimDiskTest, ForgottenWritesStillReadAndAreNotDurableAfterTheNextSync) {
   SimDisk disk(2 * 512);
   ASSERT_TRUE(disk.write(0, bytes_of(512, 1)));

@@ -182,4 +182,20 @@ int FaultyDisk::do_sync() {
   return synced ? 0 : synced.error().os_error();
 }
 
+void FaultyDisk::do_start_sync(IoBatch& batch) {
+  const Verdict verdict = judge({.op = Op::sync});
+  if (verdict.os_error != 0) {
+    batch.requests.front().os_error = verdict.os_error;
+    batch.requests.front().done = true;
+    return;
+  }
+  auto passed = std::make_shared<Passed>();
+  passed->places = {0};
+  passed->told = {false};
+  inner_->start_sync(passed->batch);
+  batch.under_way = 1;
+  batch.engine_state = std::move(passed);
+  do_wait(batch, 0);
+}
+
 }  // namespace rawcache::testing

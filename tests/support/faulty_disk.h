@@ -86,6 +86,7 @@ class FaultyDisk final : public Disk {
   void do_submit(IoBatch& batch) override;
   void do_wait(IoBatch& batch, std::size_t at_least) override;
   int do_sync() override;
+  void do_start_sync(IoBatch& batch) override;
   void do_use_memory(std::span<std::byte> memory) override { inner_->use_memory(memory); }
 
   const std::unique_ptr<Disk> inner_;

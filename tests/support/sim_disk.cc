@@ -28,11 +28,14 @@ struct SimDisk::UnderWay {
   UnderWay& operator=(const UnderWay&) = delete;
   ~UnderWay() {
     MutexLock lock(disk.mutex_);
-    for (IoRequest* request : requests) disk.carry_out(*request);
+    for (IoRequest* request : requests) {
+      if (request->kind != IoRequest::Kind::sync) disk.carry_out(*request);
+    }
     std::erase(disk.under_way_, this);
   }
   SimDisk& disk;
   std::vector<IoRequest*> requests;
+  std::uint64_t writes = 0;  ///< a sync begins after so many
 };
 
 void SimDisk::carry_out(IoRequest& request) {
@@ -70,7 +73,7 @@ void SimDisk::carry_out_write(const IoRequest& request) {
   std::byte* const place = content_.data() + offset;
   if (!overwritten_.empty()) std::memcpy(overwritten_.data() + offset, place, request.size);
   std::memcpy(place, request.data, request.size);
-  unsynced_.push_back({offset, {request.data, request.data + request.size}});
+  unsynced_.push_back({offset, {request.data, request.data + request.size}, ++writes_});
 }
 
 void SimDisk::note_fault(std::initializer_list<Extent> places) {
@@ -98,8 +101,17 @@ void SimDisk::do_submit(IoBatch& batch) {
 void SimDisk::do_wait(IoBatch& batch, std::size_t at_least) {
   MutexLock lock(mutex_);
   if (!late_ || !batch.engine_state) return;
-  auto& requests = static_cast<UnderWay*>(batch.engine_state.get())->requests;
+  auto& under_way = *static_cast<UnderWay*>(batch.engine_state.get());
+  auto& requests = under_way.requests;
   std::size_t count = at_least + (*late_)() % (requests.size() - at_least + 1);
+  if (count > 0 && requests.front()->kind == IoRequest::Kind::sync) {
+    if (!cut_) sync_through(under_way.writes);
+    requests.front()->os_error = cut_ ? EIO : 0;
+    requests.front()->done = true;
+    requests.clear();
+    batch.under_way = 0;
+    return;
+  }
   for (; count > 0; --count) {
     std::swap(requests[(*late_)() % requests.size()], requests.back());
     carry_out(*requests.back());
@@ -113,7 +125,7 @@ std::vector<SimDisk::Write> SimDisk::volatile_writes() const {
   for (const UnderWay* batch : under_way_) {
     for (const IoRequest* request : batch->requests) {
       if (request->kind == IoRequest::Kind::write) {
-        writes.push_back({request->offset, {request->data, request->data + request->size}});
+        writes.push_back({request->offset, {request->data, request->data + request->size}, 0});
       }
     }
   }
@@ -123,11 +135,33 @@ std::vector<SimDisk::Write> SimDisk::volatile_writes() const {
 int SimDisk::do_sync() {
   MutexLock lock(mutex_);
   if (cut_) return EIO;
-  for (const Write& write : unsynced_) {
-    std::memcpy(durable_.data() + write.offset, write.bytes.data(), write.bytes.size());
-  }
-  unsynced_.clear();
+  sync_through(writes_);
   return 0;
+}
+
+void SimDisk::sync_through(std::uint64_t write) {
+  std::erase_if(unsynced_, [&](const Write& done) REQUIRES(mutex_) {
+    if (done.number > write) return false;
+    std::memcpy(durable_.data() + done.offset, done.bytes.data(), done.bytes.size());
+    return true;
+  });
+}
+
+void SimDisk::do_start_sync(IoBatch& batch) {
+  {
+    MutexLock lock(mutex_);
+    if (late_) {
+      auto under_way = std::make_shared<UnderWay>(*this);
+      under_way->requests.push_back(&batch.requests.front());
+      under_way->writes = writes_;
+      under_way_.push_back(under_way.get());
+      batch.under_way = 1;
+      batch.engine_state = std::move(under_way);
+      return;
+    }
+  }
+  batch.requests.front().os_error = do_sync();
+  batch.requests.front().done = true;
 }
 
 // --- Power cuts ---
@@ -194,6 +228,7 @@ std::vector<OpenSector> SimDisk::open_sectors() const {
 void SimDisk::complete_late(std::uint64_t seed) {
   MutexLock lock(mutex_);
   late_.emplace(seed);
+  info_.background_sync = true;
 }
 
 void SimDisk::cut() {

@@ -75,8 +75,8 @@ class SimDisk final : public Disk {
   std::vector<OpenSector> open_sectors() const;
 
   /// From now on requests complete when they are waited for, in a random order, and reads and
-  /// writes look at their memory no earlier: what is not complete when a sync begins is not
-  /// durable after it.
+  /// writes look at their memory no earlier, syncs in the background are not over before: what is
+  /// not complete when a sync begins is not durable after it.
   void complete_late(std::uint64_t seed);
   /// From now on every request and sync fails and changes nothing.
   void cut();
@@ -111,14 +111,16 @@ class SimDisk final : public Disk {
   struct Write {
     std::uint64_t offset = 0;
     std::vector<std::byte> bytes;
+    std::uint64_t number = 0;  ///< in the order in which they were completed
   };
 
-  struct UnderWay;  // the requests of a batch that complete late
+  struct UnderWay;  // the requests of a batch that complete late, or a sync
 
   const DiskInfo& do_info() const override { return info_; }
   void do_submit(IoBatch& batch) override;
   void do_wait(IoBatch& batch, std::size_t at_least) override;
   int do_sync() override;
+  void do_start_sync(IoBatch& batch) override;
 
   /// The k-th request of a kind that begins in a zone.
   struct Misdirection {
@@ -131,6 +133,7 @@ class SimDisk final : public Disk {
   };
 
   void carry_out(IoRequest& request) REQUIRES(mutex_);
+  void sync_through(std::uint64_t write) REQUIRES(mutex_);
   void carry_out_read(const IoRequest& request) REQUIRES(mutex_);
   void carry_out_write(const IoRequest& request) REQUIRES(mutex_);
   /// A silent fault now lies in these sectors.
@@ -143,6 +146,7 @@ class SimDisk final : public Disk {
   std::vector<std::byte> content_ GUARDED_BY(mutex_);
   std::vector<std::byte> durable_ GUARDED_BY(mutex_);
   std::vector<Write> unsynced_ GUARDED_BY(mutex_);  ///< in the order in which they came
+  std::uint64_t writes_ GUARDED_BY(mutex_) = 0;     ///< completed so far
   std::vector<UnderWay*> under_way_ GUARDED_BY(mutex_);
   std::optional<std::mt19937_64> late_ GUARDED_BY(mutex_);
   bool cut_ GUARDED_BY(mutex_) = false;
