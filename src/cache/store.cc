@@ -189,7 +189,8 @@ Result<RawDiskCache::Impl::StoredAs> RawDiskCache::Impl::begin_write(const Write
   if (auto appended = append(writing); !appended) return std::unexpected(appended.error());
   if (memory_ && writing.verdict != Verdict::overtaken) tell_memory(call, writing);
   const bool due = background_failed_.load(std::memory_order_relaxed) || io_->flush_due();
-  if (!call.durable && due) {
+  // What is refused is told that, and not how the flush went.
+  if (!call.durable && due && writing.verdict != Verdict::refuse) {
     if (auto started = start_due_flush(); !started) {
       return std::unexpected(std::move(started.error()));
     }

@@ -339,6 +339,19 @@ TEST_F(BudgetTest, ARefusedStoreThatCannotRemoveTheOldValueFailsAndLeavesIt) {
   EXPECT_EQ(get(key(1)), value(1));
 }
 
+TEST_F(BudgetTest, ARefusedStoreIsToldThatAndNotHowTheFlushAfterItWent) {
+  options.max_operations = 2;
+  reopen();
+  for (std::uint64_t i = 0; i < 40; ++i) ASSERT_TRUE(cache->store(key(i), value(i)));
+  use_up();
+  faults().fail(FaultyDisk::Op::write, 1, EIO, FaultyDisk::Repeat::for_ever);
+  for (std::uint64_t i = 0; i < 40; ++i) {
+    const std::string told = outcome(cache->store_buffered(key(i), value(i, 2)));
+    EXPECT_TRUE(told == "not_admitted" || told == "buffer_full") << told;
+    EXPECT_EQ(get(key(i)), told == "buffer_full" ? value(i) : "error not_found");
+  }
+}
+
 TEST_F(BudgetTest, RemovesAreWrittenWithoutABudgetAndTimeBringsItBack) {
   ASSERT_TRUE(cache->store(key(1), value(1)));
   use_up();
