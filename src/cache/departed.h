@@ -1,4 +1,5 @@
-// Departed: keys whose entries have been evicted and could come back with a crash. Internal.
+// Departed: keys whose entries have been evicted, or withdrawn, and could come back with a crash.
+// Internal.
 #pragma once
 
 #include <algorithm>

@@ -342,11 +342,9 @@ bool LogWriter::is_overwritten(const DirectWrite& write) const {
 }
 
 bool LogWriter::awaits(std::uint64_t key_hash) const {
-  const auto in = [&](const PendingBatch& batch) {
-    return std::ranges::any_of(
-        batch.direct, [&](const DirectWrite* write) { return write->key_hash == key_hash; });
-  };
-  return std::ranges::any_of(sealed_, in) || (open_ && in(*open_));
+  bool found = false;
+  for_each_direct([&](const DirectWrite& write) { found |= write.key_hash == key_hash; });
+  return found;
 }
 
 void LogWriter::withdraw_entry_at(PendingBatch& batch, std::uint64_t offset) {

@@ -92,6 +92,15 @@ class LogWriter {
 
   /// The `buffers` oldest sealed ones have become durable.
   void sealed_durable(std::size_t buffers);
+  /// Calls `each` with every direct write whose fate is open.
+  template <typename Each>
+  void for_each_direct(const Each& each) const {
+    const auto in = [&](const PendingBatch& batch) {
+      for (const DirectWrite* write : batch.direct) each(*write);
+    };
+    for (const PendingBatch& batch : sealed_) in(batch);
+    if (open_) in(*open_);
+  }
   /// They have not, and none is under way: withdraws every direct write, sealed or in the open
   /// batch, with this error.
   void fail(const Error& error);

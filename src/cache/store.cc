@@ -397,8 +397,11 @@ void RawDiskCache::Impl::fail_in_turn(const Turn&, const Error& error) {
   fail_direct_writes(error);
 }
 
-// What is withdrawn may have been seen by an update, which must look again.
+// An update may have seen what is withdrawn, and must look again; and a crash may bring it back.
 void RawDiskCache::Impl::fail_direct_writes(const Error& error) {
+  if (Departed* const departed = departed_.get()) {
+    writer_->for_each_direct([=](const DirectWrite& write) { departed->add(write.key_hash); });
+  }
   const std::uint64_t before = writer_->withdrawn();
   writer_->fail(error);
   if (writer_->withdrawn() != before) watch_.all_written();

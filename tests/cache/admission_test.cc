@@ -202,6 +202,18 @@ TEST_F(AdmissionTest, AnEvictedValueDoesNotComeBackBehindOneThatOnlyWaited) {
 }
 
 // A durable remove is under way and fails when the key has a new value that waits.
+TEST_F(AdmissionTest, AStoreThatFailedDoesNotComeBackBehindAValueThatOnlyWaited) {
+  using enum FaultyDisk::Op;
+  faults().fail(write, 1, EIO, FaultyDisk::Repeat::for_ever, FaultyDisk::Reach::all);
+  EXPECT_EQ(outcome(cache->store(key(1), value(1))), "io_error");
+  EXPECT_EQ(outcome(cache->store(key(2), value(2))), "io_error") << "now it is given up there";
+  EXPECT_EQ(store_buffered(2, 2), StoredIn::memory);
+  faults().heal();
+  ASSERT_TRUE(cache->flush_writes());
+  crash(CrashPolicy::keep_all);
+  EXPECT_EQ(get(key(2)), "error not_found");
+}
+
 TEST_F(AdmissionTest, ARemoveThatFailsPutsNothingBehindAValueThatWaits) {
   ASSERT_TRUE(cache->store(key(1), value(1)));
   bool stored = false;
