@@ -28,6 +28,8 @@ Scene scene_of(Input& input) {
   scene.options.max_buffer_bytes = 4096 << input.take_below(3);
   scene.options.read_buffer_bytes = 1 << 16;
   scene.options.maintenance_thread = false;
+  std::mt19937_64 random(input.take<std::uint16_t>());
+  draw_storing(random, scene.options);
   return scene;
 }
 

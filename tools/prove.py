@@ -41,8 +41,8 @@ PROOFS = [
     ("kills", "kill_test", "*", 1, 10),
     ("fault sweeps", "fault_test", "*FaultSweep*", 0, 0),
     ("fault sweeps, random", "fault_test", "FaultVolume.*RandomScenario*", 1, 500),
-    ("faults, one after another", "fault_test", "FaultVolume.*AgainAndAgain*", 5, 5000),
-    ("silent faults", "fault_test", "FaultVolume.*Rotten*", 2, 4000),
+    ("faults, one after another", "fault_test", "FaultVolume.*AgainAndAgain*", 5, 5600),
+    ("silent faults", "fault_test", "FaultVolume.*Rotten*", 2, 4600),
     ("allocation failures", "allocation_test", "*", 0, 0),
 ]
 # (name, weight, length of inputs, executions with --ci)

@@ -158,7 +158,8 @@ TEST(Crash, AfterAPowerCutAtAnyIoTheContentIsThatOfAPrefixOfTheCalls) {
 TEST(Crash, DuringFormatLeavesNoCacheOrAnEmptyOne) {
   for (Proof proof(1, 20); proof.next();) {
     std::mt19937_64 random(proof.seed());
-    const Scene scene = tiny_scene(random);
+    Scene scene = tiny_scene(random);
+    scene.options.device_bytes_per_day = 0;
     // Over an older cache with content, whose entries must not come back.
     SimDisk before(scene.device_bytes);
     ASSERT_TRUE(RawDiskCache::format(before, scene.format)) << proof.replay_command();

@@ -41,6 +41,7 @@ Scene scene_for_faults(std::mt19937_64& random) {
   scene.options.maintenance_thread = false;
   if (random() % 2 == 0) scene.options.memory_bytes = 65536;
   if (random() % 2 == 0) scene.options.flush_interval = std::chrono::milliseconds(5);
+  draw_storing(random, scene.options);
   return scene;
 }
 

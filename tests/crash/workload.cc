@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "cache/compressor.h"
+
 namespace rawcache::testing {
 namespace {
 
@@ -23,11 +25,10 @@ std::uint64_t between(std::mt19937_64& random, std::uint64_t low, std::uint64_t 
 }
 
 Result<void> store_by_update(RawDiskCache& cache, const std::string& key, const std::string& value,
-                             bool durable, std::chrono::seconds ttl) {
+                             bool durable, const StoreOptions& options) {
   const auto updater = [&](const Value*) -> Change {
-    return {.kind = Change::Kind::store,
-            .value = std::as_bytes(std::span(value)),
-            .options = {.ttl = ttl}};
+    return {
+        .kind = Change::Kind::store, .value = std::as_bytes(std::span(value)), .options = options};
   };
   const auto updated = durable ? cache.update(key, updater) : cache.update_buffered(key, updater);
   if (!updated) return std::unexpected(updated.error());
@@ -42,7 +43,27 @@ std::string Scene::words() const {
          ", " + std::to_string(keys) + " keys, values up to " + std::to_string(value_bytes) +
          ", buffers of " + std::to_string(options.max_operations) + " operations and " +
          std::to_string(options.max_buffer_bytes) + " bytes, memory of " +
-         std::to_string(options.memory_bytes);
+         std::to_string(options.memory_bytes) + ", " + storing_words(options);
+}
+
+std::string storing_words(const Options& options) {
+  const bool waits = options.admission == Admission::wanted_again;
+  return "codec " + std::to_string(static_cast<int>(options.compression.codec)) +
+         ", waiting room of " + std::to_string(waits ? options.admission_memory_bytes : 0) +
+         ", budget of " + std::to_string(options.device_bytes_per_day);
+}
+
+void draw_storing(std::mt19937_64& random, Options& options) {
+  using enum Compression;
+  options.compression = {.codec = one_of(random, {none, none, lz4, zstd}), .min_bytes = 0};
+  if (!has_codec(codec_of(options.compression.codec))) options.compression.codec = none;
+  options.admission_memory_bytes = one_of<std::uint64_t>(random, {8192, 16384, 65536});
+  if (random() % 4 == 0) options.admission = Admission::wanted_again;
+  const std::uint64_t saved_up = one_of<std::uint64_t>(random, {65536, 262144});
+  if (random() % 8 != 0) return;
+  // All that there will be in one life, where time stands still.
+  options.device_bytes_per_day = 24 * 2 * saved_up;
+  if (!options.monotonic_now) options.monotonic_now = [] { return std::uint64_t{1}; };
 }
 
 Scene tiny_scene(std::mt19937_64& random) {
@@ -65,6 +86,7 @@ Scene tiny_scene(std::mt19937_64& random) {
   scene.options.read_buffer_bytes = 1 << 20;
   scene.options.maintenance_thread = false;
   scene.options.memory_bytes = one_of<std::uint64_t>(random, {0, 65536, 1 << 20});
+  draw_storing(random, scene.options);
   return scene;
 }
 
@@ -88,7 +110,8 @@ Workload::Tell traced(Workload::Tell tell) {
         "issued",  "ended",         "batch may end before", "batch may end after",
         "durable", "segment opened"};
     static constexpr const char* kKinds[] = {"store", "remove", "clear"};
-    static constexpr const char* kFates[] = {"under way", "accepted", "failed", "refused"};
+    static constexpr const char* kFates[] = {"under way", "accepted", "failed",
+                                             "refused",   "waits",    "not admitted"};
     tell(event);
     const bool issued = event.type == Event::Type::issued;
     std::printf(
@@ -132,12 +155,17 @@ void Workload::watch_batches(RawDiskCache& cache, const Stats& before, bool fail
 }
 
 Result<void> Workload::tell_end(RawDiskCache& cache, const Stats& before, Result<void> result,
-                                bool durable) {
-  Fate fate = Fate::accepted;
+                                bool durable, StoredIn where) {
+  Fate fate = where == StoredIn::memory ? Fate::waits : Fate::accepted;
   if (!result) {
     switch (result.error().code()) {
-      case Errc::flush_failed:
+      case Errc::flush_failed:  // which does not say where
+        if (scene_.options.admission == Admission::wanted_again) fate = Fate::waits;
         break;
+      case Errc::not_admitted:
+        tell_({.type = Event::Type::ended, .fate = Fate::not_admitted});
+        watch_batches(cache, before, false);
+        return {};
       case Errc::buffer_full:
         // A direct call may have been withdrawn with a batch that could not be closed.
         fate = durable ? Fate::failed : Fate::refused;
@@ -158,21 +186,22 @@ Result<void> Workload::store(RawDiskCache& cache, std::uint32_t key, bool durabl
   const std::string name = key_name(key);
   const Stats before = cache.stats();
   tell_({.type = Event::Type::issued, .kind = Kind::store, .key = key});
+  StoredIn where = StoredIn::log;
+  const StoreOptions how{.ttl = ttl, .stored_in = &where};
+  // Every fifth call as an update, every third by its asynchronous twin, carried out here.
+  Result<void> result;
   if (next_version_ % 5 == 0) {
-    return tell_end(cache, before,
-                    inside([&] { return store_by_update(cache, name, value, durable, ttl); }),
-                    durable);
+    result = inside([&] { return store_by_update(cache, name, value, durable, how); });
+  } else if (next_version_ % 3 == 0) {
+    auto twin = durable ? cache.async_store(name, value, how)
+                        : cache.async_store_buffered(name, value, how);
+    result = inside([&] { return std::move(twin).get(); });
+  } else {
+    result = inside([&] {
+      return durable ? cache.store(name, value, how) : cache.store_buffered(name, value, how);
+    });
   }
-  // Every third call by its asynchronous twin, carried out here.
-  if (next_version_ % 3 == 0) {
-    auto twin = durable ? cache.async_store(name, value, {ttl})
-                        : cache.async_store_buffered(name, value, {ttl});
-    return tell_end(cache, before, inside([&] { return std::move(twin).get(); }), durable);
-  }
-  auto result = inside([&] {
-    return durable ? cache.store(name, value, {ttl}) : cache.store_buffered(name, value, {ttl});
-  });
-  return tell_end(cache, before, std::move(result), durable);
+  return tell_end(cache, before, std::move(result), durable, where);
 }
 
 Result<void> Workload::remove(RawDiskCache& cache, std::uint32_t key, bool durable) {
@@ -214,6 +243,11 @@ Result<void> Workload::step(RawDiskCache& cache) {
   const std::uint32_t share = scene_.keys / scene_.key_step;
   const auto key =
       static_cast<std::uint32_t>(random_() % share) * scene_.key_step + scene_.key_remainder;
+  // What waits is written only if somebody asks for it.
+  const bool waits = scene_.options.admission == Admission::wanted_again;
+  if (waits && random_() % 2 == 0) {
+    (void)cache.lookup(key_name(static_cast<std::uint32_t>(random_() % scene_.keys)));
+  }
   const std::uint64_t dice = random_() % 1000;
   if (dice < 640) return store(cache, key, false);
   if (dice < 760) return store(cache, key, true);

@@ -43,6 +43,11 @@ struct Scene {
   std::string words() const;
 };
 
+/// Draws what becomes of values that are stored: whether they are compressed, wait in memory, or
+/// are refused when a budget is used up.
+void draw_storing(std::mt19937_64& random, Options& options);
+std::string storing_words(const Options& options);
+
 /// A cache of a few KiB to a few hundred, on a simulated disk.
 Scene tiny_scene(std::mt19937_64& random);
 
@@ -88,8 +93,8 @@ class Workload {
 
  private:
   void watch_batches(RawDiskCache& cache, const Stats& before, bool failed);
-  Result<void> tell_end(RawDiskCache& cache, const Stats& before, Result<void> result,
-                        bool durable);
+  Result<void> tell_end(RawDiskCache& cache, const Stats& before, Result<void> result, bool durable,
+                        StoredIn where = StoredIn::log);
   std::size_t value_size();
   template <typename Call>
   auto inside(const Call& call);

@@ -79,7 +79,7 @@ class HistoryRun::Client {
   void note_found(std::uint32_t key, const Result<Value>& found, std::uint64_t begin,
                   std::uint64_t end);
   void note_write(std::uint32_t key, Kind kind, std::uint64_t value, std::uint64_t begin,
-                  const Result<void>& done);
+                  std::uint64_t end, const Result<void>& done);
 
   HistoryRun& run_;
   const std::uint32_t number_;
@@ -105,9 +105,13 @@ void HistoryRun::Client::note_found(std::uint32_t key, const Result<Value>& foun
 }
 
 void HistoryRun::Client::note_write(std::uint32_t key, Kind kind, std::uint64_t value,
-                                    std::uint64_t begin, const Result<void>& done) {
-  if (!done) wrong_ = "a write failed: " + done.error().message();
-  note(key, kind, value, begin);
+                                    std::uint64_t begin, std::uint64_t end,
+                                    const Result<void>& done) {
+  // What was not admitted has left nothing under the key.
+  const bool refused = kind == Kind::store && !done && done.error() == Errc::not_admitted;
+  if (!done && !refused) wrong_ = "a write failed: " + done.error().message();
+  if (refused) kind = Kind::erase;
+  seen_.push_back({key, {kind, refused ? 0 : value, begin, end}});
 }
 
 void HistoryRun::Client::call() {
@@ -151,7 +155,7 @@ void HistoryRun::Client::store(bool durable) {
   const std::uint64_t begin = moment();
   const auto done = durable ? run_.cache_->store(key_name(key), value)
                             : run_.cache_->store_buffered(key_name(key), value);
-  note_write(key, Kind::store, version, begin, done);
+  note_write(key, Kind::store, version, begin, moment(), done);
 }
 
 void HistoryRun::Client::remove(bool durable) {
@@ -159,7 +163,7 @@ void HistoryRun::Client::remove(bool durable) {
   const std::uint64_t begin = moment();
   const auto done =
       durable ? run_.cache_->remove(key_name(key)) : run_.cache_->remove_buffered(key_name(key));
-  note_write(key, Kind::erase, 0, begin, done);
+  note_write(key, Kind::erase, 0, begin, moment(), done);
 }
 
 void HistoryRun::Client::clear() {
@@ -243,8 +247,7 @@ void HistoryRun::Client::asynchronous() {
     if (it.found) {
       note_found(it.key, *it.found, it.begin, it.end);
     } else {
-      if (!it.done) wrong_ = "an asynchronous write failed: " + it.done.error().message();
-      seen_.push_back({it.key, {it.kind, it.value, it.begin, it.end}});
+      note_write(it.key, it.kind, it.value, it.begin, it.end, it.done);
     }
   }
 }
@@ -265,6 +268,7 @@ HistoryRun::HistoryRun(std::uint64_t seed, const Clients& clients)
   options_.maintenance_thread = random_() % 2 == 0;
   options_.eviction = static_cast<EvictionPolicyKind>(random_() % 3);
   if (random_() % 3 == 0) options_.flush_interval = std::chrono::milliseconds(1);
+  draw_storing(random_, options_);
   for (std::uint32_t i = 0; i < clients_.threads; ++i) {
     threads_.push_back(std::make_unique<Client>(*this, i, random_()));
   }
@@ -278,7 +282,7 @@ std::string HistoryRun::words() const {
          std::to_string(options_.max_operations) + " operations and " +
          std::to_string(options_.max_buffer_bytes) + " bytes, memory of " +
          std::to_string(options_.memory_bytes) + ", eviction " +
-         std::to_string(static_cast<int>(options_.eviction)) +
+         std::to_string(static_cast<int>(options_.eviction)) + ", " + storing_words(options_) +
          (options_.maintenance_thread ? ", maintenance thread" : "");
 }
 

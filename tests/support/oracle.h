@@ -5,7 +5,9 @@
 // result of the first n calls, for one n that ends a batch and is at least the last call known to
 // be durable. Entries may be missing only as a whole prefix of the log (fifo eviction), and only
 // after that many segments have been opened since. A failed call may have happened or not, but only
-// after a crash; a refused one never.
+// after a crash; a refused one never. A value that waits in memory may be found or not; it lies in
+// the log, if it ever does, behind what was stored meanwhile. One that was not admitted is like a
+// remove.
 #pragma once
 
 #include <cstddef>
@@ -37,6 +39,8 @@ class Oracle {
     accepted,
     failed,   ///< withdrawn now; after a crash it may be there
     refused,  ///< never happened
+    waits,    ///< in memory; written later, if at all
+    not_admitted,
   };
   /// What is told, in the order in which it happens. Small, so that it fits shared memory.
   struct Event {
@@ -102,6 +106,7 @@ class Oracle {
   struct Base {
     std::uint64_t version = 0;
     std::uint64_t segments = 0;
+    bool has_waited = false;  ///< then its place in the log is a later one
   };
   /// One of the contents to compare with.
   struct Supposition {
@@ -116,6 +121,7 @@ class Oracle {
 
   const Op& op(std::uint64_t version) const { return ops_[version - base_version_ - 1]; }
   std::uint64_t segments_at(std::uint32_t key, std::uint64_t version) const;
+  bool has_waited(std::uint32_t key, std::uint64_t version) const;
   bool is_applied_clear(std::uint64_t version, const Supposition& supposed) const;
   Candidates candidates(std::uint32_t key, const Supposition& supposed) const;
   bool evictable(std::uint32_t key, std::uint64_t version, const Supposition& supposed) const;
