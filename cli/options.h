@@ -92,6 +92,7 @@ struct ServeArguments : CommonArguments {
   Admission admission = Admission::all;
   std::uint64_t admission_memory_bytes = Options().admission_memory_bytes;
   std::uint64_t device_bytes_per_day = 0;
+  std::uint64_t memory_bytes = 0;
   std::string user;  ///< to go on as, once everything is open
   std::optional<std::uint16_t> port;
   std::vector<std::string> hosts;

@@ -107,7 +107,12 @@ void add_memcached_letters(CLI::App& command, ServeArguments& arguments) {
       ->type_name("USER");
   add_text_option(command, "-o", parse_extended, arguments,
                   "memcached's extended options; only idle_timeout means something here", "LIST");
-  command.add_option("-m", arguments.ignored, "Accepted, means nothing here")->type_name("N");
+  command
+      .add_option_function<std::uint64_t>(
+          "-m", [&arguments](std::uint64_t megabytes) { arguments.memory_bytes = megabytes << 20; },
+          "--memory in megabytes, as memcached has it")
+      ->check(CLI::Range(std::uint64_t{0}, std::uint64_t{1} << 30).description(""))
+      ->type_name("N");
   command.add_option("-U", arguments.ignored, "Accepted, means nothing here")->type_name("N");
 }
 
@@ -154,6 +159,7 @@ void add_serve_arguments(CLI::App& command, ServeArguments& arguments) {
                   "wanted-again: memory for what waits (64MiB)");
   add_size_option(command, "--device-bytes-per-day", arguments.device_bytes_per_day,
                   "What the device is written per day at most (no bound)");
+  add_size_option(command, "--memory", arguments.memory_bytes, "Memory for hot values (none)");
   command.add_option("--workers", server.workers, "Threads that call the cache (four per core)")
       ->check(CLI::Range(1, 1024).description(""))
       ->type_name("N");

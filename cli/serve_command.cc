@@ -86,6 +86,7 @@ Result<RawDiskCache> open_cache(const ServeArguments& arguments) {
   options.admission = arguments.admission;
   options.admission_memory_bytes = arguments.admission_memory_bytes;
   options.device_bytes_per_day = arguments.device_bytes_per_day;
+  options.memory_bytes = arguments.memory_bytes;
   auto opened = RawDiskCache::open(arguments.path, options);
   if (!opened && opened.error() == Errc::no_such_file && arguments.create) {
     options.create_if_missing = true;

@@ -119,6 +119,20 @@ class Restart(harness.ServerTest):
                 reply = client.ask(b"get " + b" ".join(b"k%d" % i for i in range(entries)) + b"\r\n")
             self.assertEqual(reply.count(b"VALUE "), entries)
 
+    def test_hot_values_are_served_from_memory_and_never_stale(self):
+        server = self.start("-m", "8")
+        with server.connect() as client:
+            client.ask(b"set a 7 0 3\r\nold\r\n")
+        server = self.restart(server, "-m", "8")
+        with server.connect() as client:
+            for _ in range(3):
+                self.assertEqual(client.ask(b"get a\r\n"), b"VALUE a 7 3\r\nold\r\nEND\r\n")
+            self.assertRegex(client.ask(b"stats rawcache\r\n"), rb"STAT memory_hits [1-9]")
+            client.ask(b"set a 8 0 3\r\nnew\r\n")
+            self.assertEqual(client.ask(b"get a\r\n"), b"VALUE a 8 3\r\nnew\r\nEND\r\n")
+            client.ask(b"delete a\r\n")
+            self.assertEqual(client.ask(b"get a\r\n"), b"END\r\n")
+
     def test_who_asks_for_statistics_until_the_end_breaks_no_stop(self):
         for _ in range(3):
             pages = self.folder / "pages"
