@@ -23,8 +23,6 @@ namespace rawcache::server {
 
 /// Input read at once, at most, unless a value is larger.
 inline constexpr std::size_t kReadBytesMax = std::size_t{256} << 10;
-/// How long a client that has been answered for the last time may take to close first.
-inline constexpr std::chrono::seconds kLingerTime{1};
 /// Commands executed at once, at most.
 inline constexpr std::size_t kRequestsPerRun = 1024;
 

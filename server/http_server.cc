@@ -14,6 +14,7 @@
 
 #include "server/http_request.h"
 #include "server/listener.h"
+#include "server/stream.h"
 
 namespace rawcache::server {
 
@@ -92,17 +93,20 @@ class HttpServer::Impl {
     }
     ~Session() { --impl_.sessions_; }
     void run() {
-      timer_.expires_after(impl_.limits_.request_timeout);
+      close_after(impl_.limits_.request_timeout);
+      take();
+    }
+
+   private:
+    void close_after(std::chrono::milliseconds time) {
+      timer_.expires_after(time);
       timer_.async_wait([self = shared_from_this()](std::error_code error) {
         std::error_code ignored;
         // One that was about to be told when the next request set the timer anew says nothing.
         const bool over = self->timer_.expiry() <= std::chrono::steady_clock::now();
         if (!error && over) (void)self->socket_.close(ignored);
       });
-      take();
     }
-
-   private:
     /// What has come, or more of it.
     void take() {
       const HttpRequest request = parse_http_request(in_);
@@ -138,10 +142,25 @@ class HttpServer::Impl {
           socket_, asio::buffer(out_),
           [self = shared_from_this(), keep_alive](std::error_code error, std::size_t) {
             self->timer_.cancel();
-            if (!error && keep_alive) return self->run();
-            std::error_code ignored;
-            (void)self->socket_.shutdown(Socket::shutdown_both, ignored);
+            if (error) return;
+            if (keep_alive) return self->run();
+            self->end();
           });
+    }
+    /// Closing while there is something to read would take the response away from the client.
+    void end() {
+      std::error_code ignored;
+      (void)socket_.shutdown(Socket::shutdown_send, ignored);
+      close_after(kLingerTime);
+      drain();
+    }
+    void drain() {
+      in_.resize(kHttpHeadBytesMax);
+      socket_.async_read_some(asio::buffer(in_),
+                              [self = shared_from_this()](std::error_code error, std::size_t) {
+                                if (!error) return self->drain();
+                                self->timer_.cancel();
+                              });
     }
 
     Impl& impl_;

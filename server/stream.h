@@ -2,6 +2,7 @@
 // without TLS) or, in tests, a script.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -10,6 +11,9 @@
 #include <system_error>
 
 namespace rawcache::server {
+
+/// How long a client that has been answered for the last time may take to close first.
+inline constexpr std::chrono::seconds kLingerTime{1};
 
 /// One thread that serves many connections. What runs on it must not wait.
 class Loop {

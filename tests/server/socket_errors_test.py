@@ -86,6 +86,18 @@ class Errors(unittest.TestCase):
             self.assertEqual(server.stop(), 0)
             self.assertLess(time.monotonic() - began, 4)
 
+    def test_a_page_arrives_although_more_was_sent_than_a_request(self):
+        server = serving.Serving(PROGRAM, self.folder)
+        self.addCleanup(server.kill)
+        host, port = server.http.split(":")
+        with socket.socket() as client:
+            client.settimeout(30)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)  # most of the page waits at the server
+            client.connect((host, int(port)))
+            client.sendall(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n" + b"x" * 100_000)
+            time.sleep(0.3)
+            self.assertTrue(self.read_to_end(client).rstrip().endswith(b"</html>"))
+
     def test_an_address_in_use_is_told_as_such(self):
         server = serving.Serving(PROGRAM, self.folder)
         self.addCleanup(server.kill)
