@@ -57,7 +57,7 @@ struct Thresholds {
 constexpr double kSmallShare = 0.125;  ///< of the segments, for what has not proved its worth
 /// A segment counts as filled this much at least, however much of it has died.
 constexpr std::uint64_t kFilledPercentMin = 75;
-constexpr std::uint64_t kMostlyDeadShare = 8;
+constexpr std::uint64_t kMostlyDeadShare = 2;  ///< less of a segment than 1 / this is alive
 constexpr std::uint64_t kCheckpointShare = 5;  ///< 1/10 of the capacity: within the small queue
 
 /// Two queues: new entries wait in the small one; what is asked for there moves to the main one, by

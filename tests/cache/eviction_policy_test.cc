@@ -79,6 +79,18 @@ TEST_F(PolicyTest, ADeadSegmentGoesFirst) {
   EXPECT_EQ(next().action, Action::evict);
 }
 
+TEST_F(PolicyTest, OfTheMainQueueWhatIsMostlyDeadGoesBeforeWhatIsOlder) {
+  make(20, 2);
+  table[0].generation = 30;  // the others have been there for a while
+  uses[13] = {.live = 500, .hot = 0, .last_hit = 0};
+  EXPECT_EQ(next().segment, 2u);
+  uses[13].live = 499;
+  EXPECT_EQ(next().segment, 13u);
+  EXPECT_EQ(next().action, Action::evict);
+  uses[13].hot = 499;
+  EXPECT_EQ(next().action, Action::evict) << "what is hot in it is copied, the rest freed";
+}
+
 TEST_F(PolicyTest, AHotSmallSegmentIsRelabelledAsItIs) {
   make(20, 5);
   uses[0].hot = 499;
