@@ -1,12 +1,14 @@
-// Entry, batch, footer, checkpoint and superblock codecs: hostile bytes are refused or decode to
-// something that encodes to the same bytes; nothing is read outside them.
+// Entry, batch, footer, checkpoint, superblock and dictionary codecs: hostile bytes are refused or
+// decode to something that encodes to the same bytes; nothing is read outside them.
 #include <vector>
 
 #include "format/batch.h"
 #include "format/bytes.h"
 #include "format/checkpoint.h"
+#include "format/dictionary.h"
 #include "format/segment.h"
 #include "format/superblock.h"
+#include "format/value_codec.h"
 #include "fuzz/input.h"
 
 namespace rawcache::fuzz {
@@ -127,6 +129,35 @@ void superblock(Bytes bytes, bool sealed) {
   expect(entry_bytes_max(*decoded) <= decoded->segment_bytes, "an entry larger than a segment");
 }
 
+void dictionary(Bytes bytes, bool sealed) {
+  if (sealed && bytes.size() >= sizeof(DictionaryHeader)) {
+    auto header = load<DictionaryHeader>(bytes);
+    header.magic = kDictionaryMagic;
+    const auto content = std::span(bytes).subspan(sizeof(header));
+    header.content_hash =
+        hash64(content.first(std::min<std::size_t>(header.bytes, content.size())));
+    header.checksum = checksum_of(header, place_seed(kPlace));
+    save(std::span(bytes), header);
+  }
+  const auto decoded = decode_dictionary(bytes, kPlace);
+  if (!decoded) return;
+  expect(decoded->bytes.size() <= bytes.size() - sizeof(DictionaryHeader),
+         "a dictionary ends behind its bytes");
+  // Whatever it holds, and whatever is taken for a value that was compressed with it.
+  const auto made = Dictionary::create(decoded->bytes, 1);
+  if (!made) return;
+  ValueCodec codec;
+  Bytes out(300);
+  (void)codec.decompress(Codec::zstd_dictionary, decoded->bytes, out, made.get());
+  Bytes packed(2 * out.size());
+  const auto size = codec.compress(Codec::zstd_dictionary, 1, out, packed, made.get());
+  if (!size) return;
+  Bytes back(out.size(), std::byte{0xEE});
+  const auto value = std::span(packed).first(*size);
+  expect(codec.decompress(Codec::zstd_dictionary, value, back, made.get()) && back == out,
+         "a value does not come back from a dictionary");
+}
+
 }  // namespace
 }  // namespace rawcache::fuzz
 
@@ -142,6 +173,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (kind == 1) batch(std::move(bytes), sealed);
   if (kind == 2) footer(std::move(bytes), sealed);
   if (kind == 3) checkpoint(std::move(bytes), sealed);
-  if (kind == 4) superblock(std::move(bytes), sealed);
+  if (kind == 4) {
+    superblock(bytes, sealed);
+    dictionary(std::move(bytes), sealed);
+  }
   return 0;
 }

@@ -148,16 +148,18 @@ StatsGroup kept(const Stats& s) {
 }
 
 StatsGroup compression(const Stats& s) {
-  return {
-      "Compression",
-      false,
-      {{"compressed", counter, count, "Values stored compressed", s.compressed},
-       {"compressed_bytes_before", counter, bytes, "Their bytes as they were given",
-        s.compressed_bytes_before},
-       {"compressed_bytes_after", counter, bytes, "Their bytes as they are written",
-        s.compressed_bytes_after},
-       {"compression_not_worth", counter, count,
-        "Values that compression would not have made smaller enough", s.compression_not_worth}}};
+  return {"Compression",
+          false,
+          {{"compressed", counter, count, "Values stored compressed", s.compressed},
+           {"compressed_bytes_before", counter, bytes, "Their bytes as they were given",
+            s.compressed_bytes_before},
+           {"compressed_bytes_after", counter, bytes, "Their bytes as they are written",
+            s.compressed_bytes_after},
+           {"compression_not_worth", counter, count,
+            "Values that compression would not have made smaller enough", s.compression_not_worth},
+           {"dictionaries", gauge, count, "Dictionaries on the device", s.dictionaries},
+           {"dictionary_misses", counter, count, "Misses because a dictionary was gone",
+            s.dictionary_misses}}};
 }
 
 StatsGroup memory(const Stats& s) {

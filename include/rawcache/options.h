@@ -100,6 +100,10 @@ struct CompressionOptions {
   /// A value is written as it is if compression would save neither this share of it nor a block;
   /// from 0 to 0.9. A value whose bytes look random is not even tried.
   double min_saving = 0.125;
+  /// zstd: values of up to 4 KiB are compressed with a dictionary of what they have in common. It
+  /// is made by maintenance from those that the cache holds when some 2,000 have been stored, kept
+  /// on the device and used from then on; RawDiskCache::train_dictionary makes a new one.
+  bool dictionary = false;
 };
 
 /// What a cache does with its memory, time and threads; may differ at every open.

@@ -113,6 +113,8 @@ struct Stats {
   std::uint64_t compressed_bytes_before = 0;  ///< of those, as they were given
   std::uint64_t compressed_bytes_after = 0;   ///< of those, as they are written
   std::uint64_t compression_not_worth = 0;    ///< values that it would not have made smaller enough
+  std::uint64_t dictionaries = 0;             ///< on the device, usable
+  std::uint64_t dictionary_misses = 0;        ///< of `misses`: the entry's dictionary was gone
 
   // What eviction kept.
   std::uint64_t copied = 0;                ///< entries copied on

@@ -214,8 +214,14 @@ std::optional<Result<Value>> RawDiskCache::Impl::find_waiting(std::string_view k
   IoLease raw = lease_of(item->encoding.raw_bytes);
   if (!raw) return std::unexpected(Error(Errc::out_of_memory, "read_buffer_bytes"));
   const std::span<std::byte> value = raw.bytes.first(item->encoding.raw_bytes);
-  if (!compressor_.decompress(item->encoding.codec, item->value, value)) {
+  const auto restored = compressor_.decompress(item->encoding, item->value, value);
+  if (restored == Compressor::Restored::no) {
     return std::unexpected(Error(Errc::out_of_memory, "decompression"));
+  }
+  if (restored == Compressor::Restored::no_dictionary) {
+    MutexLock lock(log_mutex_);
+    waiting_->erase_if(key_hash, item->sequence);
+    return std::nullopt;
   }
   return Value(std::move(raw.owner), value, item->sequence, item->expires_at, item->flags,
                item->stale);

@@ -6,6 +6,7 @@
 //   lookup.cc       locate -> read -> verify -> touch
 //   memory_lookup.cc  the same from the memory tier
 //   reclaim.cc      freeing segments: what is kept, copied and dropped
+//   training.cc     dictionaries from the cache's own values
 //   maintenance.cc  spare segments, checkpoint, clear
 //   hints.cc        what eviction remembers across an orderly close
 //   delayed_clear.cc  a clear at a time to come
@@ -129,6 +130,8 @@ class RawDiskCache::Impl {
   /// Between the two, `watched` notes whether its key is written.
   void begin_watch(std::string_view key, WriteWatch::Watched& watched);
   void end_watch(const WriteWatch::Watched& watched);
+
+  Result<void> train_dictionary();  // training.cc
 
   // maintenance.cc
   Result<void> clear();
@@ -296,6 +299,10 @@ class RawDiskCache::Impl {
   /// Adds the sequences of those told to `told`. False: `each` wants no more.
   bool visit_waiting(const Each& each, std::int64_t now, std::unordered_set<std::uint64_t>& told);
 
+  // training.cc
+  struct Samples;
+  Result<Samples> take_samples(std::size_t bytes_wanted);
+
   // reclaim.cc
   /// Frees a segment as the policy says. False: none can be freed.
   Result<bool> reclaim_one() REQUIRES(checkpoint_mutex_);
@@ -401,6 +408,7 @@ class RawDiskCache::Impl {
   std::atomic<std::int64_t> clear_at_;  ///< Unix time of a clear that is noted; 0: none
 
   // Locks, in the order in which they are taken.
+  Mutex training_mutex_;    ///< one dictionary at a time
   Mutex checkpoint_mutex_;  ///< one checkpoint, reclaim or clear at a time
   // These belong to whoever has the turn.
   LoadedSuperblock written_;  ///< what clear writes anew

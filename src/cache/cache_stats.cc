@@ -85,6 +85,8 @@ void RawDiskCache::Impl::add_calls(Stats& s) const {
   s.compressed_bytes_before = compression.bytes_before.get();
   s.compressed_bytes_after = compression.bytes_after.get();
   s.compression_not_worth = compression.not_worth.get();
+  s.dictionaries = compressor_.dictionaries().count();
+  s.dictionary_misses = compression.without_dictionary.get();
   s.flushes = c.flushes.get();
   s.flushed_writes = c.flushed_writes.get();
   s.flush_failures = c.flush_failures.get();

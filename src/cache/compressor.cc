@@ -12,6 +12,10 @@ namespace {
 constexpr std::size_t kIdleToolsMax = 8;
 constexpr std::size_t kIdleScratchMax = std::size_t{1} << 20;
 
+/// Small values after which a first dictionary is made.
+constexpr std::uint64_t kFirstTraining = 2000;
+constexpr std::uint64_t kNever = ~std::uint64_t{0};
+
 }  // namespace
 
 Codec codec_of(Compression compression) {
@@ -56,8 +60,11 @@ void Compressor::Borrowed::give_back() {
 
 // --- Values ---
 
-Compressor::Compressor(const CompressionOptions& options, std::uint32_t block_bytes)
-    : options_(options), block_bytes_(block_bytes) {
+Compressor::Compressor(const CompressionOptions& options, const Superblock& superblock)
+    : options_(options),
+      block_bytes_(superblock.block_bytes),
+      dictionaries_(superblock, options.level),
+      small_values_wanted_(kNever) {
   MutexLock lock(mutex_);
   idle_.reserve(kIdleToolsMax);  // giving back cannot fail
 }
@@ -79,13 +86,22 @@ Compressor::Stored Compressor::compress(std::span<const std::byte> value,
   const std::size_t saving = std::min<std::size_t>(share, block_bytes_) + kEntryFieldBytes;
   if (saving >= value.size()) return Stored(value);
 
-  const Codec codec = codec_of(compression);
+  Codec codec = codec_of(compression);
+  Dictionaries::Slot with;
+  if (options_.dictionary && codec == Codec::zstd && value.size() <= kDictionaryValueMax) {
+    with = dictionaries_.newest();
+    if (with.dictionary) {
+      codec = Codec::zstd_dictionary;
+    } else {
+      small_values_.fetch_add(1, std::memory_order_relaxed);
+    }
+  }
   const int level = compression == options_.codec ? options_.level : 0;
   Borrowed tools(*this);
   std::vector<std::byte>& scratch = tools->scratch;
   if (scratch.size() < value.size()) scratch.resize(value.size());
-  const auto size =
-      tools->codec.compress(codec, level, value, std::span(scratch).first(value.size() - saving));
+  const auto size = tools->codec.compress(
+      codec, level, value, std::span(scratch).first(value.size() - saving), with.dictionary.get());
   if (!size) {
     counts_.not_worth.add();
     return Stored(value);
@@ -95,14 +111,36 @@ Compressor::Stored Compressor::compress(std::span<const std::byte> value,
   counts_.bytes_after.add(*size + kEntryFieldBytes);
   const std::span<const std::byte> packed = std::span(scratch).first(*size);
   return {packed,
-          {.codec = codec, .dictionary = 0, .raw_bytes = static_cast<std::uint32_t>(value.size())},
+          {.codec = codec,
+           .dictionary = static_cast<std::uint8_t>(with.slot),
+           .raw_bytes = static_cast<std::uint32_t>(value.size())},
           std::move(tools)};
 }
 
-bool Compressor::decompress(Codec codec, std::span<const std::byte> packed,
-                            std::span<std::byte> out) {
+Compressor::Restored Compressor::decompress(const Encoding& encoding,
+                                            std::span<const std::byte> packed,
+                                            std::span<std::byte> out) {
+  std::shared_ptr<const Dictionary> dictionary;
+  if (encoding.codec == Codec::zstd_dictionary) {
+    const std::uint32_t id = dictionary_of(packed);
+    if (id == 0) return Restored::no;
+    dictionary = dictionaries_.find(encoding.dictionary, id);
+    if (!dictionary) {
+      counts_.without_dictionary.add();
+      return Restored::no_dictionary;
+    }
+  }
   const Borrowed tools(*this);
-  return tools->codec.decompress(codec, packed, out);
+  const bool whole = tools->codec.decompress(encoding.codec, packed, out, dictionary.get());
+  return whole ? Restored::yes : Restored::no;
+}
+
+void Compressor::note_training() {
+  const std::uint64_t next =
+      std::max(kFirstTraining, 2 * small_values_.load(std::memory_order_relaxed));
+  const bool wanted =
+      options_.dictionary && dictionaries_.bytes_max() != 0 && dictionaries_.count() == 0;
+  small_values_wanted_.store(wanted ? next : kNever, std::memory_order_relaxed);
 }
 
 }  // namespace rawcache

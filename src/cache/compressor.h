@@ -1,6 +1,7 @@
 // Compressor: how values become what is written, and come back. Internal.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -10,6 +11,7 @@
 
 #include "base/mutex.h"
 #include "cache/counters.h"
+#include "cache/dictionaries.h"
 #include "format/entry.h"
 #include "format/value_codec.h"
 #include "rawcache/options.h"
@@ -20,8 +22,8 @@ namespace rawcache {
 /// Threads: any; each call takes working memory of its own, which is kept for the next ones.
 class Compressor {
  public:
-  /// `block_bytes`: saving as much is worth it whatever the share.
-  Compressor(const CompressionOptions& options, std::uint32_t block_bytes);
+  /// `superblock` must outlive it; saving one of its blocks is worth it whatever the share.
+  Compressor(const CompressionOptions& options, const Superblock& superblock);
   ~Compressor();
   Compressor(const Compressor&) = delete;
   Compressor& operator=(const Compressor&) = delete;
@@ -35,12 +37,29 @@ class Compressor {
     return wanted.value_or(options_.codec) == Compression::none;
   }
 
-  /// Restores a value into `out`, which has the raw size of its encoding. False: `packed` cannot be
-  /// what was stored, or memory is short. The codec must be one of this build's.
-  bool decompress(Codec codec, std::span<const std::byte> packed, std::span<std::byte> out);
+  enum class Restored : std::uint8_t {
+    yes,
+    no,             ///< `packed` cannot be what was stored, or memory is short
+    no_dictionary,  ///< the one that it was compressed with is gone
+  };
+  /// Restores a value into `out`, which has the raw size of its encoding. The codec must be one of
+  /// this build's.
+  Restored decompress(const Encoding& encoding, std::span<const std::byte> packed,
+                      std::span<std::byte> out);
+
+  Dictionaries& dictionaries() { return dictionaries_; }
+  const Dictionaries& dictionaries() const { return dictionaries_; }
+  /// A first dictionary is wanted, and enough small values have been stored to make one.
+  bool wants_dictionary() const {
+    return small_values_.load(std::memory_order_relaxed) >=
+           small_values_wanted_.load(std::memory_order_relaxed);
+  }
+  /// To be called when dictionaries have been loaded, or making one has been tried: as long as
+  /// there is none, the next try is wanted when twice as many values have come.
+  void note_training();
 
   struct Counts {
-    Counter values, bytes_before, bytes_after, not_worth;
+    Counter values, bytes_before, bytes_after, not_worth, without_dictionary;
   };
   const Counts& counts() const { return counts_; }
 
@@ -69,7 +88,10 @@ class Compressor {
 
   const CompressionOptions options_;
   const std::uint32_t block_bytes_;
+  Dictionaries dictionaries_;
   Counts counts_;
+  std::atomic<std::uint64_t> small_values_{0};  ///< stored while there was no dictionary
+  std::atomic<std::uint64_t> small_values_wanted_;
 
   Mutex mutex_;
   std::vector<std::unique_ptr<Tools>> idle_ GUARDED_BY(mutex_);
@@ -89,6 +111,9 @@ class Compressor::Stored {
       : bytes(packed), encoding(how), tools_(std::move(tools)) {}
   Borrowed tools_;  ///< the bytes are in their memory
 };
+
+/// Larger values are compressed without a dictionary: they have enough in common with themselves.
+inline constexpr std::size_t kDictionaryValueMax = 4096;
 
 /// The codec of the format; `none` is none.
 Codec codec_of(Compression compression);

@@ -95,7 +95,12 @@ Result<Value> RawDiskCache::Impl::decompressed(const EntryView& entry, const Loc
   IoLease raw = lease_of(size);
   if (!raw) return std::unexpected(Error(Errc::out_of_memory, "read_buffer_bytes"));
   const std::span<std::byte> value = raw.bytes.first(size);
-  if (!compressor_.decompress(entry.encoding.codec, entry.value, value)) return unreadable(located);
+  const auto restored = compressor_.decompress(entry.encoding, entry.value, value);
+  if (restored == Compressor::Restored::no) return unreadable(located);
+  if (restored == Compressor::Restored::no_dictionary) {
+    index_->erase_if_at(located.key_hash, located.location.offset);
+    return std::unexpected(Errc::not_found);
+  }
   note_hit(located.key_hash, located.location, located.hits);
   if (memory_) {
     if (auto kept = keep_in_memory(entry, value, located)) return std::move(*kept);

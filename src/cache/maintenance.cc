@@ -289,6 +289,10 @@ Result<void> RawDiskCache::Impl::maintain() try {
     if (auto made = make_spares(spare_segments_); !made) return made;
     segments_wanted_.store(false, std::memory_order_relaxed);
   }
+  if (compressor_.wants_dictionary()) {
+    (void)train_dictionary();  // if they have too little in common: perhaps more of them have more
+    compressor_.note_training();
+  }
   return {};
 } catch (const std::bad_alloc&) {
   return std::unexpected(Errc::out_of_memory);

@@ -37,6 +37,9 @@ Result<void> validate(const CompressionOptions& options) {
   if (!is_level_of(codec_of(options.codec), options.level)) {
     return std::unexpected(invalid_option("compression.level is none of this codec"));
   }
+  if (options.dictionary) {
+    if (auto checked = check_compression(Compression::zstd); !checked) return checked;
+  }
   if (!(options.min_saving >= 0 && options.min_saving <= kMinSavingMax)) {
     return std::unexpected(invalid_option("compression.min_saving must be from 0 to 0.9"));
   }
@@ -189,7 +192,7 @@ RawDiskCache::Impl::Impl(std::unique_ptr<Disk> disk, const Options& options,
       last_hits_(std::make_unique<std::atomic<std::uint64_t>[]>(superblock_.segments)),
       tokens_per_byte_(options.wa_cap - 1),
       tokens_max_(superblock_.segments * superblock_.segment_bytes / kTokensShare),
-      compressor_(options.compression, superblock_.block_bytes),
+      compressor_(options.compression, superblock_),
       opened_ns_(monotonic_ns()),
       clear_at_(static_cast<std::int64_t>(loaded.superblock.clear_at)),
       written_(loaded),
@@ -224,6 +227,8 @@ Result<void> RawDiskCache::Impl::start() {
 
   auto recovered = recover(*disk_, superblock_, *index_, options_.rebuild_if_checkpoint_lost);
   if (!recovered) return std::unexpected(recovered.error());
+  recovered->counts.unreadable += compressor_.dictionaries().load(*disk_);
+  compressor_.note_training();
   if (recovered->counts.unreadable > 0 && !options_.accept_unreadable &&
       !mutated(Mutant::kUnreadableIgnored)) {
     return std::unexpected(

@@ -67,6 +67,7 @@ Result<void> RawDiskCache::clear_at(std::int64_t unix_seconds) {
 Result<void> RawDiskCache::for_each_key(const std::function<bool(const KeyInfo&)>& each) {
   return impl_->for_each_key(each);
 }
+Result<void> RawDiskCache::train_dictionary() { return impl_->train_dictionary(); }
 Result<void> RawDiskCache::maintain() { return impl_->maintain(); }
 std::vector<SegmentInfo> RawDiskCache::segments() const { return impl_->segments(); }
 std::uint64_t RawDiskCache::value_bytes_max(std::size_t key_bytes) const {

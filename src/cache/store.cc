@@ -224,7 +224,8 @@ Result<void> RawDiskCache::Impl::start_due_flush() try {
 void RawDiskCache::Impl::end_writes() {
   const bool late = options_.flush_interval.count() > 0 && maintenance_.joinable() &&
                     !timer_set_.load() && !timer_set_.exchange(true);
-  if (late || segments_wanted_.load(std::memory_order_relaxed) || checkpoint_due()) {
+  if (late || segments_wanted_.load(std::memory_order_relaxed) || checkpoint_due() ||
+      (compressor_.wants_dictionary() && maintenance_.joinable())) {
     wake_maintenance();
   }
 }

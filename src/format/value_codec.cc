@@ -98,7 +98,6 @@ namespace {
 
 constexpr int kZstdLevelMin = -7;
 constexpr int kZstdLevelMax = 19;
-constexpr int kZstdLevelDefault = 1;
 
 class Zstd {
  public:
@@ -111,22 +110,32 @@ class Zstd {
   Zstd& operator=(const Zstd&) = delete;
 
   std::optional<std::size_t> compress(int level, std::span<const std::byte> value,
-                                      std::span<std::byte> out) {
+                                      std::span<std::byte> out, const Dictionary* dictionary) {
     if (compressor_ == nullptr) compressor_ = ZSTD_createCCtx();
     if (compressor_ == nullptr) return std::nullopt;
     const std::size_t size =
-        ZSTD_compressCCtx(compressor_, out.data(), out.size(), value.data(), value.size(),
-                          level == 0 ? kZstdLevelDefault : level);
+        dictionary != nullptr
+            ? ZSTD_compress_usingCDict(
+                  compressor_, out.data(), out.size(), value.data(), value.size(),
+                  static_cast<const ZSTD_CDict*>(dictionary->for_compression()))
+            : ZSTD_compressCCtx(compressor_, out.data(), out.size(), value.data(), value.size(),
+                                level == 0 ? kZstdLevelDefault : level);
     if (ZSTD_isError(size) != 0) return std::nullopt;
     return size;
   }
 
-  bool decompress(std::span<const std::byte> packed, std::span<std::byte> out) {
+  bool decompress(std::span<const std::byte> packed, std::span<std::byte> out,
+                  const Dictionary* dictionary) {
     if (decompressor_ == nullptr) decompressor_ = ZSTD_createDCtx();
     if (decompressor_ == nullptr) return false;
-    // An error's number is larger than any size.
-    return ZSTD_decompressDCtx(decompressor_, out.data(), out.size(), packed.data(),
-                               packed.size()) == out.size();
+    const std::size_t size =
+        dictionary != nullptr
+            ? ZSTD_decompress_usingDDict(
+                  decompressor_, out.data(), out.size(), packed.data(), packed.size(),
+                  static_cast<const ZSTD_DDict*>(dictionary->for_decompression()))
+            : ZSTD_decompressDCtx(decompressor_, out.data(), out.size(), packed.data(),
+                                  packed.size());
+    return size == out.size();  // an error's number is larger than any size
   }
 
  private:
@@ -190,26 +199,30 @@ bool is_level_of(Codec codec, int level) {
 
 std::optional<std::size_t> ValueCodec::compress(Codec codec, [[maybe_unused]] int level,
                                                 [[maybe_unused]] std::span<const std::byte> value,
-                                                [[maybe_unused]] std::span<std::byte> out) {
+                                                [[maybe_unused]] std::span<std::byte> out,
+                                                const Dictionary* dictionary) {
+  RAWCACHE_ASSERT((codec == Codec::zstd_dictionary) == (dictionary != nullptr));
   RAWCACHE_ASSERT(has_codec(codec) && value.size() <= kEntryValueBytesMax);
 #ifdef RAWCACHE_HAVE_LZ4
   if (codec == Codec::lz4) return state_->lz4.compress(level, value, out);
 #endif
 #ifdef RAWCACHE_HAVE_ZSTD
-  if (codec == Codec::zstd) return state_->zstd.compress(level, value, out);
+  if (codec != Codec::none) return state_->zstd.compress(level, value, out, dictionary);
 #endif
   return std::nullopt;
 }
 
 bool ValueCodec::decompress(Codec codec, [[maybe_unused]] std::span<const std::byte> packed,
-                            [[maybe_unused]] std::span<std::byte> out) {
+                            [[maybe_unused]] std::span<std::byte> out,
+                            const Dictionary* dictionary) {
+  RAWCACHE_ASSERT((codec == Codec::zstd_dictionary) == (dictionary != nullptr));
   RAWCACHE_ASSERT(has_codec(codec) && packed.size() <= kEntryValueBytesMax &&
                   out.size() <= kEntryValueBytesMax);
 #ifdef RAWCACHE_HAVE_LZ4
   if (codec == Codec::lz4) return Lz4::decompress(packed, out);
 #endif
 #ifdef RAWCACHE_HAVE_ZSTD
-  if (codec == Codec::zstd) return state_->zstd.decompress(packed, out);
+  if (codec != Codec::none) return state_->zstd.decompress(packed, out, dictionary);
 #endif
   return false;
 }

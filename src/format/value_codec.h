@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 
+#include "format/dictionary.h"
 #include "format/entry.h"
 
 namespace rawcache {
@@ -29,12 +30,14 @@ class ValueCodec {
   ValueCodec& operator=(const ValueCodec&) = delete;
 
   /// Compresses `value` into `out`. nullopt: it does not fit there, or memory is short. The codec
-  /// must be one of this build's.
+  /// must be one of this build's. With a dictionary `level` is that of the dictionary.
   std::optional<std::size_t> compress(Codec codec, int level, std::span<const std::byte> value,
-                                      std::span<std::byte> out);
+                                      std::span<std::byte> out,
+                                      const Dictionary* dictionary = nullptr);
   /// Fills `out`, all of it and nothing beside it. False: `packed` is not what a value of that size
   /// was compressed to, or memory is short. The codec must be one of this build's.
-  bool decompress(Codec codec, std::span<const std::byte> packed, std::span<std::byte> out);
+  bool decompress(Codec codec, std::span<const std::byte> packed, std::span<std::byte> out,
+                  const Dictionary* dictionary = nullptr);
 
  private:
   struct State;

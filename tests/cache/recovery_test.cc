@@ -355,7 +355,9 @@ TEST_F(RecoveryTest, WhatCannotBeReadForGoodMakesOpenFailUnlessThatIsAccepted) {
     for (std::uint64_t n = accepted ? reads : 1; n <= reads; ++n) {
       replace_device(image);
       faults().fail(FaultyDisk::Op::read, n, EIO, FaultyDisk::Repeat::for_ever);
-      EXPECT_EQ(try_open().has_value(), accepted) << "from read " << n << " of " << reads;
+      // The last read is of the second copy of a dictionary's slot.
+      EXPECT_EQ(try_open().has_value(), accepted || n == reads)
+          << "from read " << n << " of " << reads;
       faults().heal();
     }
   }

@@ -6,6 +6,7 @@
 
 #include "base/checksum.h"
 #include "format/checkpoint.h"
+#include "format/dictionary.h"
 #include "format/format_support.h"
 #include "format/segment.h"
 #include "format/size_class.h"
@@ -224,6 +225,16 @@ TEST(GoldenBytes, CheckpointChunk) {
   EXPECT_EQ(hex(bytes),
             "43484e4b" "03000000" "0600000000000000" "0500000000000000"
             "86b9ac5d3ec79e7f" "68656c6c6f");
+}
+
+TEST(GoldenBytes, DictionarySlot) {
+  Bytes bytes(48, std::byte{0xEE});
+  encode_dictionary(bytes, 7, testing::as_bytes("hello"), kPlace);
+  EXPECT_EQ(hex(bytes),
+            "44494354" "07000000" "05000000" "00000000"  // magic, version, bytes, reserved
+            "fddc625c55e85595"  // content hash
+            "e737c879d319b13d"  // checksum
+            "68656c6c6f" "0000000000000000000000");
 }
 
 TEST(GoldenBytes, Superblock) {
