@@ -1,6 +1,7 @@
 // RawDiskCache::Impl: the pipelines. The only control flow that crosses modules.
 //
-//   store.cc        place -> encode -> publish, and the flushes that end it
+//   store.cc        place -> encode -> publish
+//   flush.cc        seal -> write -> sync -> tell
 //   admission.cc    what is not written (yet): waits in memory, is refused
 //   update.cc       look -> decide -> append, in one step
 //   lookup.cc       locate -> read -> verify -> touch
@@ -187,9 +188,6 @@ class RawDiskCache::Impl {
   Stream proven_stream(std::uint64_t entry_bytes) REQUIRES(log_mutex_);
   Result<void> publish(const EntryFields& entry, Location location, unsigned hits,
                        DirectWrite* direct) REQUIRES(log_mutex_);
-  Result<void> make_buffer_room();
-  Result<void> wait_until_durable(DirectWrite& direct);
-
   // update.cc
   /// A key on watch for as long as this lives.
   class Watching {
@@ -210,6 +208,9 @@ class RawDiskCache::Impl {
   Result<StoredAs> begin_decided(std::string_view key, const Decide& decide, DirectWrite* direct);
   Result<StoredAs> begin_conditional(const WriteCall& call, DirectWrite* direct);
 
+  // flush.cc
+  Result<void> make_buffer_room();
+  Result<void> wait_until_durable(DirectWrite& direct);
   /// The right to flush: one thread at a time has it, others wait for it or for what it brings.
   class Turn {
    public:

@@ -18,8 +18,7 @@ Place Dictionaries::place_of(std::uint32_t slot, int copy) const {
 
 std::uint32_t Dictionaries::load(Disk& disk) {
   if (area_.slots == 0) return 0;
-  AlignedBuffer buffer = AlignedBuffer::allocate(area_.slot_bytes);
-  if (buffer.empty()) return area_.slots;
+  AlignedBuffer buffer = AlignedBuffer::allocate_or_throw(area_.slot_bytes);
   std::uint32_t unreadable = 0;
   for (std::uint32_t slot = 0; slot < area_.slots; ++slot) {
     Held newest;

@@ -143,7 +143,7 @@ Result<void> check_identity(const Superblock& superblock, const DiskInfo& info,
   return {};
 }
 
-/// Of the memory for write buffers, for the footers of segments that end in them: 24 bytes an entry.
+/// Of the memory for write buffers, for the footers of segments that end in them.
 constexpr std::uint64_t kFooterShare = 16;
 
 }  // namespace

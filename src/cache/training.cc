@@ -1,5 +1,6 @@
 // Dictionaries made from the cache's own small values: sample -> train -> write -> use.
 #include <algorithm>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -50,7 +51,7 @@ Result<RawDiskCache::Impl::Samples> RawDiskCache::Impl::take_samples(std::size_t
   return samples;
 }
 
-Result<void> RawDiskCache::Impl::train_dictionary() {
+Result<void> RawDiskCache::Impl::train_dictionary() try {
   if (closed_.load(std::memory_order_relaxed)) return std::unexpected(Errc::closed);
   if (auto checked = check_compression(Compression::zstd); !checked) return checked;
   Dictionaries& dictionaries = compressor_.dictionaries();
@@ -70,11 +71,12 @@ Result<void> RawDiskCache::Impl::train_dictionary() {
     return std::unexpected(Error(Errc::not_supported, std::to_string(samples->sizes.size()) +
                                                           " small values teach no dictionary"));
   }
-  // With the turn, because a sync that fails may have been the one that others rely on.
+  // With the turn and nothing under way, because a failed sync is told only once.
   const Turn turn(*this);
-  auto added = dictionaries.add(*disk_, dictionary);
-  if (!added && added.error() == Errc::sync_failed) fail_in_turn(turn, added.error());
-  return added;
+  (void)complete_in_turn(turn, Wait::yes);
+  return dictionaries.add(*disk_, dictionary);
+} catch (const std::bad_alloc&) {
+  return std::unexpected(Errc::out_of_memory);
 }
 
 }  // namespace rawcache
