@@ -70,6 +70,16 @@ enum class Admission : std::uint8_t {
   wanted_again,
 };
 
+/// How long a store may wait for others.
+enum class Priority : std::uint8_t {
+  normal,
+  /// It goes ahead of those who wait to flush, and as long as such stores come (within two seconds
+  /// of each other), others are flushed in batches of 1 MiB, so that little is on its way to the
+  /// device before it. What was buffered before it still becomes durable with it: the log has one
+  /// order. An asynchronous call keeps its place behind those begun before it.
+  urgent,
+};
+
 /// Where a value is that has been stored.
 enum class StoredIn : std::uint8_t {
   log,     ///< on the device, or in a write buffer that the next flush makes durable
@@ -218,6 +228,8 @@ struct StoreOptions {
   /// one. Then the value's size and looks do not matter, only what is saved. Errors of the call:
   /// not_supported if the library was built without the codec.
   std::optional<Compression> compression{};
+  /// Of store_buffered, Priority::urgent: its flush is started at once and not waited for.
+  Priority priority = Priority::normal;
 };
 static_assert(std::is_trivially_destructible_v<StoreOptions>);
 

@@ -2,6 +2,7 @@
 //
 //   store.cc        place -> encode -> publish
 //   flush.cc        seal -> write -> sync -> tell
+//   urgent.cc       what is done for those that must not wait
 //   admission.cc    what is not written (yet): waits in memory, is refused
 //   update.cc       look -> decide -> append, in one step
 //   lookup.cc       locate -> read -> verify -> touch
@@ -73,6 +74,7 @@ class RawDiskCache::Impl {
     bool stale = false;
     std::optional<Compression> compression{};
     bool durable = false;
+    bool urgent = false;
     StoreIf when = StoreIf::always;
     std::uint64_t expected_sequence = 0;
     std::optional<std::uint32_t> expires_at = {};  ///< whatever `ttl` says
@@ -103,6 +105,7 @@ class RawDiskCache::Impl {
             .stale = options.stale,
             .compression = options.compression,
             .durable = durable,
+            .urgent = options.priority == Priority::urgent,
             .when = options.when,
             .expected_sequence = options.sequence,
             .stored_in = options.stored_in};
@@ -166,7 +169,7 @@ class RawDiskCache::Impl {
   std::uint32_t expiry(const WriteCall& call);
   void prefetch(std::uint64_t key_hash) const NO_THREAD_SAFETY_ANALYSIS;
   Result<StoredAs> begin_write(const WriteCall& call, DirectWrite* direct);
-  Result<void> start_due_flush();
+  Result<void> start_due_flush(bool urgent = false);
   Result<void> end_write(const WriteCall& call, const StoredAs& stored, DirectWrite& direct);
   void end_writes();
   /// A write between being called and being visible.
@@ -244,6 +247,17 @@ class RawDiskCache::Impl {
   void note_flush(const Completed& completed);
   bool relocate(const Error& error);
   void feed_relocation();
+
+  // urgent.cc
+  /// An urgent write is about to be appended.
+  void note_urgent(DirectWrite* direct);
+  /// Whether the next turn belongs to an urgent write. Not if the last one did: else a stream of
+  /// them would keep everybody else waiting for ever.
+  bool urgent_first() const REQUIRES(turn_mutex_) {
+    return urgent_waiting_ > 0 && !turn_was_urgent_;
+  }
+  /// Batches are to be flushed at this size, or earlier while urgent writes come.
+  void set_batch_target(std::uint64_t bytes);
 
   // admission.cc
   double budget_left() REQUIRES(log_mutex_);
@@ -422,11 +436,14 @@ class RawDiskCache::Impl {
   Mutex turn_mutex_;
   CondVar turn_ended_;
   bool turn_taken_ GUARDED_BY(turn_mutex_) = false;
+  std::uint32_t urgent_waiting_ GUARDED_BY(turn_mutex_) = 0;  ///< for a turn
+  bool turn_was_urgent_ GUARDED_BY(turn_mutex_) = false;      ///< the present one, or the last
   // These belong to whoever has the turn.
   std::uint32_t failures_in_a_row_ = 0;  ///< of flushes
   FlushCosts flush_costs_;
   std::uint64_t last_flush_ns_ = 0;
   std::atomic<std::uint64_t> measured_bytes_per_s_{0}, measured_sync_ns_{0};
+  std::atomic<std::uint64_t> urgent_until_ns_{0};  ///< urgent writes are expected; 0: none has come
 
   mutable Mutex log_mutex_;
   std::unique_ptr<SegmentLog> log_;  ///< guarded by log_mutex_, but for generation() and constants

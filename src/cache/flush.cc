@@ -26,8 +26,9 @@ constexpr std::uint64_t kAdaptiveBatchMin = std::uint64_t{256} << 10;
 
 RawDiskCache::Impl::Turn::Turn(Impl& impl) : impl_(impl), had_(true) {
   MutexLock lock(impl_.turn_mutex_);
-  while (impl_.turn_taken_) impl_.turn_ended_.wait(impl_.turn_mutex_);
+  while (impl_.turn_taken_ || impl_.urgent_first()) impl_.turn_ended_.wait(impl_.turn_mutex_);
   impl_.turn_taken_ = true;
+  impl_.turn_was_urgent_ = false;
 }
 
 RawDiskCache::Impl::Turn::Turn(Impl& impl, const DirectWrite& direct) : impl_(impl) {
@@ -35,9 +36,15 @@ RawDiskCache::Impl::Turn::Turn(Impl& impl, const DirectWrite& direct) : impl_(im
     return direct.state.load(std::memory_order_acquire) == DirectWrite::State::waiting;
   };
   MutexLock lock(impl_.turn_mutex_);
-  while (impl_.turn_taken_ && waiting()) impl_.turn_ended_.wait(impl_.turn_mutex_);
+  if (direct.urgent) ++impl_.urgent_waiting_;
+  while ((impl_.turn_taken_ || (!direct.urgent && impl_.urgent_first())) && waiting()) {
+    impl_.turn_ended_.wait(impl_.turn_mutex_);
+  }
   had_ = waiting();
-  if (had_) impl_.turn_taken_ = true;
+  if (direct.urgent && --impl_.urgent_waiting_ == 0 && !had_) impl_.turn_ended_.notify_all();
+  if (!had_) return;
+  impl_.turn_taken_ = true;
+  impl_.turn_was_urgent_ = direct.urgent;
 }
 
 RawDiskCache::Impl::Turn::~Turn() {
@@ -209,16 +216,19 @@ void RawDiskCache::Impl::note_durable(const Completed& completed, std::uint64_t 
 }
 
 void RawDiskCache::Impl::note_flush(const Completed& completed) {
-  if (options_.batch_mode != BatchMode::adaptive) return;
+  if (options_.batch_mode != BatchMode::adaptive) {
+    return set_batch_target(batch_limits(options_).max_bytes);
+  }
   const std::uint64_t now = monotonic_ns();
   flush_costs_ = learn(
       flush_costs_,
       {.bytes = completed.bytes, .elapsed_ns = now - last_flush_ns_, .sync_ns = completed.sync_ns});
   last_flush_ns_ = now;
   const auto interval = std::chrono::nanoseconds(options_.flush_interval).count();
-  io_->set_target(batch_bytes(flush_costs_, {.min_bytes = kAdaptiveBatchMin,
-                                             .max_bytes = batch_limits(options_).max_bytes,
-                                             .interval_ns = static_cast<std::uint64_t>(interval)}));
+  set_batch_target(
+      batch_bytes(flush_costs_, {.min_bytes = kAdaptiveBatchMin,
+                                 .max_bytes = batch_limits(options_).max_bytes,
+                                 .interval_ns = static_cast<std::uint64_t>(interval)}));
   measured_bytes_per_s_.store(static_cast<std::uint64_t>(flush_costs_.bandwidth * 1e9),
                               std::memory_order_relaxed);
   measured_sync_ns_.store(static_cast<std::uint64_t>(flush_costs_.sync_ns),

@@ -27,6 +27,7 @@ struct DirectWrite {
   std::uint64_t sequence = 0;
   Location location;  ///< of its entry
   bool remove = false;
+  bool urgent = false;                  ///< its caller has the next turn to flush
   std::optional<Location> before;       ///< what the index held, to be put back if it fails
   std::uint32_t before_generation = 0;  ///< of the segment that `before` lies in
   Error error{Errc::io_error};

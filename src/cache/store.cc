@@ -116,6 +116,7 @@ void RawDiskCache::Impl::prefetch(std::uint64_t key_hash) const {
 Result<RawDiskCache::Impl::StoredAs> RawDiskCache::Impl::begin_write(const WriteCall& call,
                                                                      DirectWrite* direct) try {
   if (auto cleared = clear_if_due(); !cleared) return std::unexpected(cleared.error());
+  if (call.urgent) note_urgent(direct);
   if (call.when != StoreIf::always) return begin_conditional(call, direct);
   const std::uint64_t key_hash = hash_key(call.key, superblock_.id);
   prefetch(key_hash);  // the value is hashed meanwhile
@@ -147,10 +148,11 @@ Result<RawDiskCache::Impl::StoredAs> RawDiskCache::Impl::begin_write(const Write
   if (auto copied = make_copy_that_waits(writing); !copied) return std::unexpected(copied.error());
   if (auto appended = append(writing); !appended) return std::unexpected(appended.error());
   if (memory_ && writing.verdict != Verdict::overtaken) tell_memory(call, writing);
-  const bool due = background_failed_.load(std::memory_order_relaxed) || io_->flush_due();
+  const bool due =
+      background_failed_.load(std::memory_order_relaxed) || io_->flush_due() || call.urgent;
   // What is refused is told that, and not how the flush went.
   if (!call.durable && due && writing.verdict != Verdict::refuse) {
-    if (auto started = start_due_flush(); !started) {
+    if (auto started = start_due_flush(call.urgent); !started) {
       return std::unexpected(std::move(started.error()));
     }
   }
@@ -163,12 +165,12 @@ Result<RawDiskCache::Impl::StoredAs> RawDiskCache::Impl::begin_write(const Write
 }
 
 /// After a buffered write, which is accepted whatever becomes of this.
-Result<void> RawDiskCache::Impl::start_due_flush() try {
+Result<void> RawDiskCache::Impl::start_due_flush(bool urgent) try {
   Result<void> result;
   if (background_failed_.exchange(false)) {
     result = std::unexpected(Error(Errc::flush_failed, "an earlier flush in the background"));
   }
-  if (io_->flush_due()) {
+  if (io_->flush_due() || urgent) {
     if (auto started = make_buffer_room(); !started) {
       feed_relocation();
       result = std::unexpected(

@@ -27,6 +27,15 @@ TEST_F(Order, TheLaterCallWinsInEveryMixtureOfTwo) {
         EXPECT_TRUE(c.store_buffered(key, "buffered " + std::to_string(n)));
         return "buffered " + std::to_string(n);
       },
+      [](RawDiskCache& c, const std::string& key, int n) {
+        EXPECT_TRUE(c.store(key, "urgent " + std::to_string(n), {.priority = Priority::urgent}));
+        return "urgent " + std::to_string(n);
+      },
+      [](RawDiskCache& c, const std::string& key, int n) {
+        EXPECT_TRUE(
+            c.store_buffered(key, "at once " + std::to_string(n), {.priority = Priority::urgent}));
+        return "at once " + std::to_string(n);
+      },
       [](RawDiskCache& c, const std::string& key, int) {
         EXPECT_TRUE(c.remove(key));
         return std::string("error not_found");
@@ -35,6 +44,9 @@ TEST_F(Order, TheLaterCallWinsInEveryMixtureOfTwo) {
         EXPECT_TRUE(c.remove_buffered(key));
         return std::string("error not_found");
       }};
+  cache.reset();
+  make_device(8_MiB);  // each of them takes a block
+  open();
   std::map<std::string, std::string> expected;
   int n = 0;
   for (const Call& first : calls) {
@@ -73,7 +85,7 @@ TEST_P(RandomOrder, MixturesOfAllCallsBehaveLikeAMap) {
     const std::string value = value_of(key, step, random() % 2000);
     switch (random() % 12) {
       case 0:
-        ASSERT_TRUE(cache->store(key, value));
+        ASSERT_TRUE(cache->store(key, value, {.priority = static_cast<Priority>(step % 2)}));
         model[key] = value;
         break;
       case 1:

@@ -1,0 +1,32 @@
+// Priority::urgent: durable stores that must not wait for many bytes of others.
+//
+// The log has one order, so an urgent entry cannot become durable before what was appended before
+// it. What can be bounded is how much that is: batches are closed early while urgent stores come.
+// And whoever is urgent has the next turn to flush.
+#include <algorithm>
+
+#include "cache/cache_impl.h"
+
+namespace rawcache {
+namespace {
+
+/// Up to kSealedBuffersMax + 1 batches of this size are ahead of an urgent store.
+constexpr std::uint64_t kBatchBytes = std::uint64_t{1} << 20;
+/// How long after an urgent store the next one is expected.
+constexpr std::uint64_t kExpectedNs = 2'000'000'000;
+
+}  // namespace
+
+void RawDiskCache::Impl::note_urgent(DirectWrite* direct) {
+  if (direct != nullptr) direct->urgent = true;
+  urgent_until_ns_.store(monotonic() + kExpectedNs, std::memory_order_relaxed);
+  if (io_->target_bytes() > kBatchBytes) io_->set_target(kBatchBytes);
+}
+
+void RawDiskCache::Impl::set_batch_target(std::uint64_t bytes) {
+  const std::uint64_t until = urgent_until_ns_.load(std::memory_order_relaxed);
+  const bool expected = until != 0 && monotonic() < until;
+  io_->set_target(expected ? std::min(bytes, kBatchBytes) : bytes);
+}
+
+}  // namespace rawcache
