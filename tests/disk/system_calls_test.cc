@@ -141,6 +141,49 @@ TEST_F(SystemCalls, AFileThatCannotBeLookedAtOrLockedIsNotOpened) {
   EXPECT_TRUE(open_disk(directory_ / "disk")) << "nothing was changed";
 }
 
+TEST_F(SystemCalls, WhatTheKernelSaysOfAnOpeningIsToldAsWhatItMeans) {
+  disk_.reset();
+  const std::string path = directory_ / "disk";
+  for (const auto& [os_error, told] : {std::pair{ENOTDIR, Errc::no_such_file},
+                                       {ELOOP, Errc::no_such_file},
+                                       {ENAMETOOLONG, Errc::no_such_file},
+                                       {EISDIR, Errc::is_a_directory},
+                                       {EPERM, Errc::permission_denied},
+                                       {EROFS, Errc::read_only},
+                                       {ETXTBSY, Errc::mounted},
+                                       {EBUSY, Errc::mounted},
+                                       {EMFILE, Errc::too_many_files},
+                                       {ENFILE, Errc::too_many_files},
+                                       {ENOMEM, Errc::out_of_memory},
+                                       {EDQUOT, Errc::no_space},
+                                       {ENXIO, Errc::io_error}}) {
+    opens.fail(1, os_error);
+    EXPECT_EQ(open_disk(path).error(), told) << os_error;
+  }
+  EXPECT_TRUE(open_disk(path)) << "nothing was changed";
+}
+
+TEST_F(SystemCalls, AFileThatAnotherCacheHoldsIsWaitedForAndThenToldAsSuch) {
+  opens.fail(1, EBUSY);
+  EXPECT_EQ(open_disk(directory_ / "disk").error(), Errc::already_open);
+}
+
+TEST_F(SystemCalls, AFileThatSomebodyElseMakesMeanwhileIsTakenAsItIsThen) {
+  opens.fail(1, EEXIST);
+  EXPECT_TRUE(open_disk(directory_ / "new", {.create_bytes = kBytes}));
+  opens.fail(2, EEXIST);
+  EXPECT_EQ(open_disk(directory_ / "newer", {.create_bytes = kBytes}).error(), Errc::no_such_file);
+}
+
+TEST_F(SystemCalls, WhereTheDirectoryCannotBeOpenedItsFileSystemIsSynced) {
+  opens.fail(1, EACCES, 1);
+  EXPECT_TRUE(open_disk(directory_ / "new", {.create_bytes = kBytes}));
+  const auto before = std::filesystem::current_path();
+  std::filesystem::current_path(std::filesystem::path(directory_ / "x").parent_path());
+  EXPECT_TRUE(open_disk("relative", {.create_bytes = kBytes}));
+  std::filesystem::current_path(before);
+}
+
 // --- Direct I/O ---
 
 TEST_F(SystemCalls, WhereDirectIoIsRefusedThePageCacheIsUsedAndToldOrNothingIsOpened) {

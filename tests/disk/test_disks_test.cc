@@ -357,5 +357,15 @@ TEST(SimDiskTest, TheSameSeedGivesTheSameCrashAndAnImageGivesADisk) {
   EXPECT_EQ(after.unsynced_writes(), 0u);
 }
 
+TEST(MemoryDisk, OfNoBytesIsADiskAndOfMoreThanThereCanBeIsNone) {
+  const auto none = make_memory_disk(0);
+  ASSERT_TRUE(none);
+  EXPECT_EQ(none->info().size_bytes, 0u);
+  std::byte byte{};
+  EXPECT_EQ(none->read(0, std::span(&byte, 1)).error(), Errc::invalid_io);
+  EXPECT_EQ(make_memory_disk(~std::uint64_t{0}), nullptr);
+  EXPECT_EQ(make_memory_disk(std::uint64_t{1} << 62), nullptr) << "the kernel has no room";
+}
+
 }  // namespace
 }  // namespace rawcache::testing
