@@ -230,14 +230,15 @@ TEST_F(CheckpointTest, WhatAFlushHadUnderWayWhenItsSyncFailedIsWrittenAgain) {
       wait_for(stored);
     }
   });
+  const auto is_accepted = [&](std::string_view key, std::string_view value) {
+    const auto accepted = cache->store_buffered(key, value);
+    return accepted || accepted.error() == Errc::flush_failed;
+  };
   for (std::uint64_t i = 0; !begun; ++i) {
-    ASSERT_TRUE(cache->store_buffered("filler", value_of("filler", i, 2000)));
+    ASSERT_TRUE(is_accepted("filler", value_of("filler", i, 2000)));
   }
   stopped = true;
-  for (int i = 0; i < 4; ++i) {
-    const auto accepted = cache->store_buffered("late " + std::to_string(i), "stored");
-    ASSERT_TRUE(accepted || accepted.error() == Errc::flush_failed);
-  }
+  for (int i = 0; i < 4; ++i) ASSERT_TRUE(is_accepted("late " + std::to_string(i), "stored"));
   stored = true;
   while (faults().failures() == 0) std::this_thread::yield();
   ASSERT_TRUE(cache->flush_writes());
