@@ -300,20 +300,27 @@ void BatchIOManager::read_merged(std::span<const Piece> pieces, std::span<ReadAn
     if (lacking[i] == 0) on_answer(i, std::move(answers[i]));
   }
 
+  const auto hand_out_read = [&](std::size_t read) {
+    for (const std::uint32_t index : reads.merged[read].requests) {
+      const std::uint32_t answer = pieces[index].answer;
+      answer_piece(pieces[index], reads, read, answers[answer]);
+      if (--lacking[answer] == 0) on_answer(answer, std::move(answers[answer]));
+    }
+  };
   std::vector<std::size_t> left(reads.merged.size());
   std::iota(left.begin(), left.end(), std::size_t{0});
+  std::vector<std::size_t> under_way;
   while (!left.empty()) {
     disk_.wait(reads.batch, std::max(reads.batch.under_way / kShareAwaited, kReadsAwaitedMin));
-    const auto rest = std::stable_partition(left.begin(), left.end(),
-                                            [&](std::size_t read) { return reads.is_done(read); });
-    for (const std::size_t read : std::span(left.begin(), rest)) {
-      for (const std::uint32_t index : reads.merged[read].requests) {
-        const std::uint32_t answer = pieces[index].answer;
-        answer_piece(pieces[index], reads, read, answers[answer]);
-        if (--lacking[answer] == 0) on_answer(answer, std::move(answers[answer]));
+    under_way.clear();
+    for (const std::size_t read : left) {
+      if (reads.is_done(read)) {
+        hand_out_read(read);
+      } else {
+        under_way.push_back(read);
       }
     }
-    left.erase(left.begin(), rest);
+    left.swap(under_way);
   }
 }
 
