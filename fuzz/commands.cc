@@ -153,7 +153,6 @@ std::vector<Seen> parse_all(std::string_view bytes, const ParseLimits& limits,
   return all;
 }
 
-/// Bytes from 128 on stand for words that chance would not find.
 std::string with_words(const std::string& text) {
   static const std::array<std::string, 52> kWords = {"get ",
                                                      "gets ",
@@ -207,16 +206,7 @@ std::string with_words(const std::string& text) {
                                                      "key",
                                                      std::string(251, 'k'),
                                                      std::string(9000, 'k')};
-  std::string out;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 128) {
-      out.push_back(c);
-    } else {
-      out += kWords[(byte - 128u) % kWords.size()];
-    }
-  }
-  return out;
+  return replace_words(text, kWords);
 }
 
 }  // namespace

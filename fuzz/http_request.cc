@@ -40,7 +40,6 @@ void equal(const HttpRequest& a, const HttpRequest& b) {
          "what was decided changes with what follows");
 }
 
-/// Bytes from 128 on stand for words that chance would not find.
 std::string with_words(const std::string& text) {
   static const std::array<std::string, 24> kWords = {"GET ",
                                                      "HEAD ",
@@ -66,16 +65,7 @@ std::string with_words(const std::string& text) {
                                                      ": ",
                                                      std::string(512, 'x'),
                                                      std::string(8000, 'x')};
-  std::string out;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 128) {
-      out.push_back(c);
-    } else {
-      out += kWords[(byte - 128u) % kWords.size()];
-    }
-  }
-  return out;
+  return replace_words(text, kWords);
 }
 
 }  // namespace

@@ -46,6 +46,20 @@ class Input {
   std::span<const std::uint8_t> rest_;
 };
 
+/// Bytes from 128 on stand for words that chance would not find.
+inline std::string replace_words(const std::string& text, std::span<const std::string> words) {
+  std::string out;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 128) {
+      out.push_back(c);
+    } else {
+      out += words[(byte - 128u) % words.size()];
+    }
+  }
+  return out;
+}
+
 /// Stops the target: what must always hold does not.
 inline void expect(bool holds, std::string_view what) {
   if (holds) return;
