@@ -187,8 +187,10 @@ Result<std::uint64_t> RawDiskCache::Impl::complete_in_turn(const Turn& turn, Wai
 Result<void> RawDiskCache::Impl::complete_sealed() {
   const std::uint64_t seals = io_->seals();
   for (int tries = 0; io_->seals_done() < seals; ++tries) {
-    // Whoever stores meanwhile needs the turn for its next flush, or the device runs dry.
-    const bool patient = disk_->info().background_sync && tries < kPatientTriesMax;
+    // Whoever stores meanwhile needs the turn for its next flush, or the device runs dry. Without
+    // the maintenance thread it is one of them that waits here.
+    const bool patient =
+        maintenance_.joinable() && disk_->info().background_sync && tries < kPatientTriesMax;
     {
       const Turn turn(*this);
       auto completed = complete_in_turn(turn, patient ? Wait::no : Wait::yes);
