@@ -44,6 +44,7 @@ enum class Mutant : std::uint8_t {
   kRequestErrorIgnored,   ///< a write that failed counts as written
   kSyncSkipped,           ///< a flush does not sync
   kSyncBeforeWrites,      ///< a flush syncs before its writes are done
+  kSyncCoversLater,       ///< a sync counts for what was written after it began
   kOnlySyncedAgain,       ///< after a failed sync another one is enough
   kReadsNotRepeated,      ///< reads see what a partly written block leaves meanwhile
   kFillingBufferNotRead,  ///< what is buffered is read from the disk
@@ -92,6 +93,9 @@ enum class Mutant : std::uint8_t {
   kClearForgetsLoads,      ///< a load that was under way undoes a clear
   kFailedClearNotSettled,  ///< a clear that failed happens after a crash
   kClearInOneCopy,         ///< a clear is undone by the loss of one superblock
+
+  // Dictionaries
+  kDictionaryNotCompared,  ///< a value is decompressed with another dictionary in its slot
 
   // Superblock
   kOlderSuperblockChosen,  ///< the older of two superblocks is used

@@ -348,7 +348,7 @@ void BatchIOManager::start_sync(std::size_t buffers) {
   sync_start_ = std::chrono::steady_clock::now();
   const bool left_out = mutated(Mutant::kSyncSkipped) || mutated(Mutant::kSyncBeforeWrites);
   if (!left_out) disk_.start_sync(sync_);
-  syncing_ = buffers;
+  syncing_ = mutated(Mutant::kSyncCoversLater) ? sealed().count : buffers;
 }
 
 Result<void> BatchIOManager::finish_sync(Completed& completed) {
