@@ -153,8 +153,8 @@ class BatchIOManager {
   enum class Whole : bool { start, extent };
   std::vector<ReadAnswer> read(std::span<const Extent> extents, Whole whole = Whole::extent);
   /// The same with each answer handed out as it comes, in any order, while other reads are under
-  /// way: what is done with it costs no time of the device.
-  using OnAnswer = std::function<void(std::size_t extent, ReadAnswer answer)>;
+  /// way: what is done with it, it may be moved away, costs no time of the device.
+  using OnAnswer = std::function<void(std::size_t extent, ReadAnswer& answer)>;
   void read(std::span<const Extent> extents, Whole whole, const OnAnswer& on_answer);
   /// The same for one, without allocating more than the memory read into.
   ReadAnswer read(const Extent& extent, Whole whole = Whole::extent);

@@ -80,27 +80,29 @@ ReadAnswer BatchIOManager::read(const Extent& extent, Whole whole) {
 std::vector<ReadAnswer> BatchIOManager::read(std::span<const Extent> extents, Whole whole) {
   std::vector<ReadAnswer> answers(extents.size());
   read(extents, whole,
-       [&](std::size_t extent, ReadAnswer answer) { answers[extent] = std::move(answer); });
+       [&](std::size_t extent, ReadAnswer& answer) { answers[extent] = std::move(answer); });
   return answers;
 }
 
 void BatchIOManager::read(std::span<const Extent> extents, Whole whole, const OnAnswer& on_answer) {
-  std::vector<Extent> wanted(extents.begin(), extents.end());
-  std::vector<std::size_t> places(extents.size());
-  std::iota(places.begin(), places.end(), std::size_t{0});
+  std::span<const Extent> wanted = extents;
+  std::vector<Extent> repeated;
+  std::vector<std::size_t> places;  // of those among `extents`
   for (int tries = 0; !wanted.empty(); ++tries) {
     const std::uint64_t seen = edge_writes_.load(std::memory_order_acquire);
     const bool final = tries == kRereadsMax || mutated(Mutant::kReadsNotRepeated);
     std::vector<std::size_t> again;
-    read_once(wanted, whole, [&](std::size_t extent, ReadAnswer answer) {
+    read_once(wanted, whole, [&](std::size_t extent, ReadAnswer& answer) {
+      const std::size_t place = places.empty() ? extent : places[extent];
       if (final || edge_writes_.load(std::memory_order_acquire) == seen) {
-        on_answer(places[extent], std::move(answer));
+        on_answer(place, answer);
       } else {
-        again.push_back(places[extent]);
+        again.push_back(place);
       }
     });
-    wanted.clear();
-    for (const std::size_t place : again) wanted.push_back(extents[place]);
+    repeated.clear();
+    for (const std::size_t place : again) repeated.push_back(extents[place]);
+    wanted = repeated;
     places = std::move(again);
   }
 }
@@ -123,15 +125,16 @@ ReadAnswer BatchIOManager::read_once(const Extent& extent, Whole whole) {
   }
   std::vector<Piece> pieces{{*inside, 0}};
   serve_pending(pieces, {&answer, 1}, whole);
-  ReadAnswer whole_answer;
-  read_merged(pieces, {&answer, 1},
-              [&](std::size_t, ReadAnswer read) { whole_answer = std::move(read); });
-  return whole_answer;
+  read_merged(pieces, {&answer, 1}, [](std::size_t, ReadAnswer&) {});
+  return answer;
 }
 
 void BatchIOManager::read_once(std::span<const Extent> extents, Whole whole,
                                const OnAnswer& on_answer) {
-  if (extents.size() == 1) return on_answer(0, read_once(extents[0], whole));
+  if (extents.size() == 1) {
+    ReadAnswer answer = read_once(extents[0], whole);
+    return on_answer(0, answer);
+  }
   std::vector<ReadAnswer> answers(extents.size());
   const bool pending = pending_.load(std::memory_order_acquire);
   std::vector<Piece> pieces;
@@ -297,14 +300,14 @@ void BatchIOManager::read_merged(std::span<const Piece> pieces, std::span<ReadAn
   reads.merged = merge_reads(extents, read_gap_bytes_, alignment_);
   start_reads(reads);
   for (std::size_t i = 0; i < answers.size(); ++i) {
-    if (lacking[i] == 0) on_answer(i, std::move(answers[i]));
+    if (lacking[i] == 0) on_answer(i, answers[i]);
   }
 
   const auto hand_out_read = [&](std::size_t read) {
     for (const std::uint32_t index : reads.merged[read].requests) {
       const std::uint32_t answer = pieces[index].answer;
       answer_piece(pieces[index], reads, read, answers[answer]);
-      if (--lacking[answer] == 0) on_answer(answer, std::move(answers[answer]));
+      if (--lacking[answer] == 0) on_answer(answer, answers[answer]);
     }
   };
   std::vector<std::size_t> left(reads.merged.size());

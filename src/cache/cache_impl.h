@@ -306,7 +306,7 @@ class RawDiskCache::Impl {
   /// `timer`, if there is one, is started before the device is read.
   Result<Value> find_value(std::string_view key, LatencyTimer* timer);
   Result<Value> find_in_log(std::string_view key, std::uint64_t key_hash, LatencyTimer* timer);
-  void count_ended(std::span<const Result<Value>> results);
+  static void count_ended(LookupCounters::Shard& counters, std::span<const Result<Value>> results);
   using Each = std::function<bool(const KeyInfo&)>;
   Result<bool> visit_slots(std::uint32_t page, const std::vector<std::uint64_t>& slots,
                            const Each& each, std::int64_t now,

@@ -31,10 +31,16 @@ class LookupCounters {
   struct Counts {
     std::uint64_t asked = 0, hits = 0, misses = 0, bytes = 0;  ///< bytes: of values
   };
-  void add_asked(std::uint64_t keys) { here().asked.add(keys); }
-  /// The others: how lookups have ended.
-  void add_ended(const Counts& counts) {
-    Shard& shard = here();
+  struct alignas(64) Shard {
+    Counter asked, hits, misses, bytes;
+  };
+  /// Returns where to count how they end.
+  Shard& add_asked(std::uint64_t keys) {
+    Shard& shard = shards_[static_cast<unsigned>(sched_getcpu()) % kShards];
+    shard.asked.add(keys);
+    return shard;
+  }
+  static void add_ended(Shard& shard, const Counts& counts) {
     if (counts.hits != 0) shard.hits.add(counts.hits);
     if (counts.misses != 0) shard.misses.add(counts.misses);
     if (counts.bytes != 0) shard.bytes.add(counts.bytes);
@@ -52,10 +58,6 @@ class LookupCounters {
 
  private:
   static constexpr unsigned kShards = 16;
-  struct alignas(64) Shard {
-    Counter asked, hits, misses, bytes;
-  };
-  Shard& here() { return shards_[static_cast<unsigned>(sched_getcpu()) % kShards]; }
 
   std::array<Shard, kShards> shards_;
 };

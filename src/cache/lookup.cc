@@ -180,7 +180,8 @@ Result<Value> RawDiskCache::Impl::find_in_log(std::string_view key, std::uint64_
   return std::unexpected(Errc::not_found);
 }
 
-void RawDiskCache::Impl::count_ended(std::span<const Result<Value>> results) {
+void RawDiskCache::Impl::count_ended(LookupCounters::Shard& counters,
+                                     std::span<const Result<Value>> results) {
   LookupCounters::Counts counts;
   for (const Result<Value>& result : results) {
     if (result) {
@@ -190,15 +191,15 @@ void RawDiskCache::Impl::count_ended(std::span<const Result<Value>> results) {
       ++counts.misses;
     }
   }
-  counters_.lookups.add_ended(counts);
+  LookupCounters::add_ended(counters, counts);
 }
 
 Result<Value> RawDiskCache::Impl::lookup(std::string_view key) try {
   LatencyTimer timer(counters_.lookup_latency);
   timer.start_sometimes();
-  counters_.lookups.add_asked(1);
+  LookupCounters::Shard& counters = counters_.lookups.add_asked(1);
   auto result = find_value(key, &timer);
-  count_ended({&result, 1});
+  count_ended(counters, {&result, 1});
   return result;
 } catch (const std::bad_alloc&) {
   return std::unexpected(Errc::out_of_memory);
@@ -220,9 +221,9 @@ std::vector<Result<Value>> RawDiskCache::Impl::lookup_batch(
   LatencyTimer timer(counters_.lookup_batch_latency);
   timer.start();
   counters_.batches.add();
-  counters_.lookups.add_asked(keys.size());
+  LookupCounters::Shard& counters = counters_.lookups.add_asked(keys.size());
   auto results = find_values(keys);
-  count_ended(results);
+  count_ended(counters, results);
   return results;
 }
 
@@ -278,7 +279,7 @@ void RawDiskCache::Impl::find_values(std::span<const std::string_view> keys,
       askers.push_back(i);
     }
   }
-  const auto answer = [&](std::size_t i, ReadAnswer read) {
+  const auto answer = [&](std::size_t i, ReadAnswer& read) {
     Result<Value>& result = results[mutated(Mutant::kAnswersShifted) ? i : askers[i]];
     if (!read.bytes) {
       result = std::unexpected(read.bytes.error());
