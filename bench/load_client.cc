@@ -148,7 +148,7 @@ void LoadClient::write(Connection& connection) {
 void LoadClient::read(Connection& connection) {
   std::vector<char>& in = connection.in;
   const std::size_t begin = std::exchange(connection.in_begin, 0);
-  std::memmove(in.data(), in.data() + begin, connection.in_end - begin);
+  if (begin != 0) std::memmove(in.data(), in.data() + begin, connection.in_end - begin);
   connection.in_end -= begin;
   if (in.size() < connection.in_end + kReadBytes) in.resize(connection.in_end + 2 * kReadBytes);
   const ssize_t bytes =

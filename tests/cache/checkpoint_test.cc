@@ -165,9 +165,10 @@ TEST_F(LargeCheckpoint, IsGivenUpIfASyncFailedWhileItWasWritten) {
   device->at_each_request({});
   EXPECT_GE(chunks, 2u);
   cut_power(CrashPolicy::lose_all);
+  const Superblock opened = superblock();  // readers look at it
   std::optional<CheckpointReader> newest;
   for (int area = 0; area < 2; ++area) {
-    auto reader = CheckpointReader::open(device->medium(), superblock(), area);
+    auto reader = CheckpointReader::open(device->medium(), opened, area);
     const bool newer =
         reader && (!newest || newest->header().generation < reader->header().generation);
     if (newer) newest = std::move(reader);
