@@ -109,7 +109,11 @@ bool Recovery::stream_reaches_checkpoint(Stream stream) const {
   const std::uint32_t before = checkpoint_previous_[static_cast<std::size_t>(stream)];
   // What came before a clear is gone, so then the chain only has to reach the clear.
   const bool cleared = out_.replay_from < superblock_.dead_below_batch;
-  if (!cleared && open != kNoSegment && lives_.at(open).reopened) return false;
+  // Nothing of what the checkpoint contains is in a segment that was open and empty: if its first
+  // batches could not be written there, the log has gone on in another one.
+  const bool empty = open == kNoSegment || out_.table[open].first_batch >= out_.replay_from;
+  const bool reopened = open != kNoSegment && lives_.at(open).reopened;
+  if (!cleared && reopened && !empty) return false;
   // A batch that was cut off may have left parts behind a gap: the chain is that of the others.
   const auto newest = std::find_if(order_.rbegin(), order_.rend(), [&](std::uint32_t segment) {
     const Life& life = lives_.at(segment);
@@ -125,9 +129,9 @@ bool Recovery::stream_reaches_checkpoint(Stream stream) const {
         (life.first_batch < superblock_.dead_below_batch || life.previous_segment == kNoSegment)) {
       return true;
     }
-    if (at == open) return !cleared;
+    if (at == open && !reopened) return !cleared;
     const std::uint32_t previous = life.previous_segment;
-    if (open == kNoSegment && previous == before) return true;
+    if (empty && previous == before) return true;
     if (!lives_.contains(previous) || lives_.at(previous).stream != stream) return false;
     if (lives_.at(previous).generation > life.generation) return false;
     at = previous;

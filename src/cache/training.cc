@@ -74,7 +74,9 @@ Result<void> RawDiskCache::Impl::train_dictionary() try {
   // With the turn and nothing under way, because a failed sync is told only once.
   const Turn turn(*this);
   (void)complete_in_turn(turn, Wait::yes);
-  return dictionaries.add(*disk_, dictionary);
+  auto added = dictionaries.add(*disk_, dictionary);
+  if (!added) fail_in_turn(turn, added.error());  // a checkpoint may be under way
+  return added;
 } catch (const std::bad_alloc&) {
   return std::unexpected(Errc::out_of_memory);
 }
