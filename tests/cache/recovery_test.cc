@@ -192,6 +192,27 @@ TEST_F(RecoveryTest, ATornNewerCheckpointLeavesTheOlder) {
   expect_model(false);
 }
 
+// Its first batches could not be written there, so the log has gone on in another one.
+TEST_F(RecoveryTest, ACheckpointWhoseOpenSegmentStayedEmptyIsUsed) {
+  const auto leave_segment = [&] {
+    faults().fail(FaultyDisk::Op::write, 1, EIO, FaultyDisk::Repeat::for_ever);
+    for (int i = 0; i < 2; ++i) EXPECT_EQ(outcome(cache->store("never", "stored")), "io_error");
+    faults().heal();
+  };
+  ASSERT_TRUE(cache->store("a", "1"));
+  leave_segment();
+  const std::uint64_t checkpoints = cache->stats().checkpoints;
+  ASSERT_TRUE(cache->maintain());
+  ASSERT_EQ(cache->stats().checkpoints, checkpoints + 1);
+  const int area = newer_area();
+  leave_segment();
+  ASSERT_TRUE(cache->store("b", "2"));
+  cut_power(CrashPolicy::lose_all);
+  wipe_checkpoint(1 - area);
+  open();
+  EXPECT_EQ(get_all({"a", "b", "never"}), (std::vector<std::string>{"1", "2", "error not_found"}));
+}
+
 TEST_F(RecoveryTest, ACutCheckpointChunkLeavesTheOlder) {
   churn(100, 1);
   reopen();
