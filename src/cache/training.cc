@@ -75,7 +75,8 @@ Result<void> RawDiskCache::Impl::train_dictionary() try {
   const Turn turn(*this);
   (void)complete_in_turn(turn, Wait::yes);
   auto added = dictionaries.add(*disk_, dictionary);
-  if (!added) fail_in_turn(turn, added.error());  // a checkpoint may be under way
+  // A checkpoint may be under way, whose writes this sync was for, too.
+  if (!added && added.error() == Errc::sync_failed) fail_in_turn(turn, added.error());
   return added;
 } catch (const std::bad_alloc&) {
   return std::unexpected(Errc::out_of_memory);
