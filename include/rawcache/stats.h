@@ -151,7 +151,7 @@ struct Stats {
       store_buffered_latency;   ///< one call, flushes that it triggers included; 1 in 16 measured
   LatencyStats lookup_latency;  ///< one lookup; of those that read no device 1 in 16 is measured
   LatencyStats lookup_batch_latency;  ///< one lookup_batch call
-  LatencyStats flush_latency;         ///< one flush
+  LatencyStats flush_latency;  ///< one wait for flushes; short where syncs are in the background
 
   // Checkpoints and recovery.
   std::uint64_t checkpoints = 0, checkpoint_failures = 0;
