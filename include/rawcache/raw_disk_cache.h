@@ -104,7 +104,8 @@ class RawDiskCache {
   /// crash either may be found). With StoreOptions::when the call is refused if what is under the
   /// key is not what it wants (condition_failed, not_found), and nothing changes; that costs a
   /// lookup, and no other call can come between. not_admitted (device_bytes_per_day used up): not
-  /// stored, and the previous value is gone, durably. Errors: those; key_empty, key_too_long,
+  /// stored, and the previous value is gone, durably; where that fails, it is in place and after a
+  /// crash may be gone. Errors: those; key_empty, key_too_long,
   /// value_too_large, io_error, sync_failed, no_space, buffer_full, out_of_memory, closed.
   Result<void> store(std::string_view key, std::span<const std::byte> value,
                      StoreOptions options = {});

@@ -114,14 +114,20 @@ Result<CacheInfo> format_new_file(Disk& disk, const FormatOptions& options) {
 }
 
 Result<CacheInfo> RawDiskCache::format(Disk& disk, const FormatOptions& options) try {
-  auto layout = lay_out(options, disk.info().size_bytes, disk.info().io_alignment);
-  if (!layout) return std::unexpected(layout.error());
-  Superblock superblock = *layout;
   std::array<std::uint64_t, 2> random{};
   if (::getrandom(random.data(), sizeof random, 0) != sizeof random) {
     return std::unexpected(Error(Errc::io_error, "getrandom", errno));
   }
-  superblock.id = {random[0], random[1]};
+  return format_as({random[0], random[1]}, disk, options);
+} catch (const std::bad_alloc&) {
+  return std::unexpected(Errc::out_of_memory);
+}
+
+Result<CacheInfo> format_as(const CacheId& id, Disk& disk, const FormatOptions& options) {
+  auto layout = lay_out(options, disk.info().size_bytes, disk.info().io_alignment);
+  if (!layout) return std::unexpected(layout.error());
+  Superblock superblock = *layout;
+  superblock.id = id;
   superblock.created = static_cast<std::uint32_t>(system_now());
   superblock.time_high = superblock.created;
   superblock.write_generation = 1;
@@ -146,8 +152,6 @@ Result<CacheInfo> RawDiskCache::format(Disk& disk, const FormatOptions& options)
   if (done) done = disk.sync();
   if (!done) return std::unexpected(done.error());
   return info_of(superblock, disk.info());
-} catch (const std::bad_alloc&) {
-  return std::unexpected(Errc::out_of_memory);
 }
 
 Result<CacheInfo> RawDiskCache::format(std::string_view path_view, const FormatOptions& options,

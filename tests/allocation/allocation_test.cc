@@ -59,7 +59,7 @@ class AllocationSweep : public ::testing::TestWithParam<NamedScenario> {};
 bool run_once(const NamedScenario& scenario, const Scene& scene, std::uint64_t k, Repeat repeat) {
   std::mt19937_64 random(1);
   CutDisk disk(scene.device_bytes);
-  const auto info = RawDiskCache::format(disk.disk(), scene.format);
+  const auto info = format_drawn(random, disk.disk(), scene.format);
   EXPECT_TRUE(info);
   Oracle oracle(scene.keys, 0);
   disk.disk().set_hook([&](const FaultyDisk::Event& event) {
@@ -123,7 +123,7 @@ TEST_P(AllocationSweep, OpenMayMeetItAndTheNextOpenFindsEverything) {
   const Scene scene = scene_of(65536);
   std::mt19937_64 random(1);
   CutDisk disk(scene.device_bytes);
-  ASSERT_TRUE(RawDiskCache::format(disk.disk(), scene.format));
+  ASSERT_TRUE(format_drawn(random, disk.disk(), scene.format));
   Oracle oracle(scene.keys, 0);
   {
     auto cache = RawDiskCache::open(std::make_unique<LentDisk>(disk.disk()), scene.options);

@@ -58,7 +58,7 @@ class CrashRun {
 };
 
 std::string CrashRun::go() {
-  auto formatted = RawDiskCache::format(disk_->disk(), scene_.format);
+  auto formatted = format_drawn(random_, disk_->disk(), scene_.format);
   if (!formatted) return "format: " + formatted.error().message();
   info_ = *formatted;
   const std::uint64_t lives = 1 + random_() % 4;
@@ -162,7 +162,7 @@ TEST(Crash, DuringFormatLeavesNoCacheOrAnEmptyOne) {
     scene.options.device_bytes_per_day = 0;
     // Over an older cache with content, whose entries must not come back.
     SimDisk before(scene.device_bytes);
-    ASSERT_TRUE(RawDiskCache::format(before, scene.format)) << proof.replay_command();
+    ASSERT_TRUE(format_drawn(random, before, scene.format)) << proof.replay_command();
     Oracle oracle(scene.keys, 0);
     {
       auto cache = RawDiskCache::open(std::make_unique<LentDisk>(before), scene.options);
@@ -174,7 +174,7 @@ TEST(Crash, DuringFormatLeavesNoCacheOrAnEmptyOne) {
     for (std::uint64_t k = 1;; ++k) {
       CutDisk disk(before.content());
       disk.cut_at(k);
-      const auto formatted = RawDiskCache::format(disk.disk(), scene.format);
+      const auto formatted = format_drawn(random, disk.disk(), scene.format);
       auto cache = RawDiskCache::open(
           std::make_unique<SimDisk>(disk.medium().crash(random, any_policy(random))),
           scene.options);
@@ -208,7 +208,7 @@ TEST(Crash, ARottenSectorIsAMissOrAClearErrorAndNeverAnOlderValue) {
     std::mt19937_64 random(proof.seed());
     const Scene scene = tiny_scene(random);
     CutDisk disk(scene.device_bytes);
-    ASSERT_TRUE(RawDiskCache::format(disk.disk(), scene.format));
+    ASSERT_TRUE(format_drawn(random, disk.disk(), scene.format));
     Oracle oracle(scene.keys, 0);
     const bool clean = random() % 2 == 0;
     {

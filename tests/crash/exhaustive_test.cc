@@ -132,7 +132,7 @@ CutRun::CutRun(const Start& start, std::uint64_t seed) : random_(seed) {
 }
 
 std::string CutRun::prepare(std::uint64_t stores) {
-  auto formatted = RawDiskCache::format(disk_->disk(), scene_.format);
+  auto formatted = format_drawn(random_, disk_->disk(), scene_.format);
   if (!formatted) return "format: " + formatted.error().message();
   info_ = *formatted;
   if (auto said = open(); !said.empty()) return said;

@@ -106,7 +106,7 @@ void FaultRun::note_stats() {
 // --- Errors ---
 
 std::string FaultRun::with_errors() {
-  const auto formatted = RawDiskCache::format(disk_->disk(), scene_.format);
+  const auto formatted = format_drawn(random_, disk_->disk(), scene_.format);
   if (!formatted) return {};  // this geometry does not fit
   info_ = *formatted;
   attach();
@@ -265,7 +265,7 @@ std::string FaultRun::meet_error_at_open() {
 
 std::string FaultRun::with_silent_faults() {
   scene_.options.memory_bytes = 0;  // reads are to meet the faults
-  const auto formatted = RawDiskCache::format(disk_->disk(), scene_.format);
+  const auto formatted = format_drawn(random_, disk_->disk(), scene_.format);
   if (!formatted) return {};
   info_ = *formatted;
   attach();

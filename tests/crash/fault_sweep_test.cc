@@ -87,7 +87,7 @@ bool Sweep::run_once(const Scenario& scenario, const Fault& fault, Repeat repeat
                      std::uint64_t seed) {
   std::mt19937_64 random(seed);
   CutDisk disk(scene_.device_bytes);
-  const auto info = RawDiskCache::format(disk.disk(), scene_.format);
+  const auto info = format_drawn(random, disk.disk(), scene_.format);
   EXPECT_TRUE(info);
   Oracle oracle(scene_.keys, 0);
   disk.disk().set_hook([&](const FaultyDisk::Event& event) {
@@ -140,7 +140,7 @@ TEST_P(FaultSweep, TheKthReadWriteOrSyncMayFailForEveryK) {
 TEST_P(FaultSweep, OpenMayMeetAFaultAtEveryIoAndTheNextOpenFindsEverything) {
   std::mt19937_64 random(1);
   CutDisk disk(scene_.device_bytes);
-  ASSERT_TRUE(RawDiskCache::format(disk.disk(), scene_.format));
+  ASSERT_TRUE(format_drawn(random, disk.disk(), scene_.format));
   Oracle oracle(scene_.keys, 0);
   {
     auto cache = RawDiskCache::open(std::make_unique<LentDisk>(disk.disk()), scene_.options);
@@ -187,7 +187,7 @@ TEST(FaultVolume, TheKthReadWriteOrSyncOfARandomScenarioMayFailForEveryK) {
     std::mt19937_64 random(proof.seed());
     const Scene scene = scene_for_faults(random);
     SimDisk disk(scene.device_bytes);
-    if (!RawDiskCache::format(disk, scene.format)) continue;  // this geometry does not fit
+    if (!format_drawn(random, disk, scene.format)) continue;  // this geometry does not fit
     const std::uint64_t steps = 4 + random() % 12;
     Sweep sweep(scene, Looks::few);
     sweep.run(

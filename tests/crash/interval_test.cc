@@ -20,7 +20,7 @@ std::string run(std::uint64_t seed) {
   CutDisk disk(kDeviceBytes);
   FormatOptions format;
   format.segment_bytes = 64_KiB;
-  if (!RawDiskCache::format(disk.disk(), format)) return "cannot be formatted";
+  if (!format_drawn(random, disk.disk(), format)) return "cannot be formatted";
   std::uint64_t time_ms = 1;
   Options options;
   options.max_operations = random() % 2 == 0 ? 4 : 1000;

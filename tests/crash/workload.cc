@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "cache/compressor.h"
+#include "cache/format_cache.h"
 
 namespace rawcache::testing {
 namespace {
@@ -90,6 +91,11 @@ Scene tiny_scene(std::mt19937_64& random) {
   return scene;
 }
 
+Result<CacheInfo> format_drawn(std::mt19937_64& random, Disk& disk, const FormatOptions& format) {
+  const CacheId id{random(), random()};
+  return format_as(id, disk, format);
+}
+
 std::uint64_t segments_kept(const CacheInfo& info, const Stats& stats) {
   return stats.eviction_distance_bytes / info.segment_bytes;
 }
@@ -110,8 +116,9 @@ Workload::Tell traced(Workload::Tell tell) {
         "issued",  "ended",         "batch may end before", "batch may end after",
         "durable", "segment opened"};
     static constexpr const char* kKinds[] = {"store", "remove", "clear"};
-    static constexpr const char* kFates[] = {"under way", "accepted", "failed",
-                                             "refused",   "waits",    "not admitted"};
+    static constexpr const char* kFates[] = {"under way",          "accepted", "failed",
+                                             "failed or kept out", "refused",  "waits",
+                                             "not admitted"};
     tell(event);
     const bool issued = event.type == Event::Type::issued;
     std::printf(
@@ -174,6 +181,8 @@ Result<void> Workload::tell_end(RawDiskCache& cache, const Stats& before, Result
         fate = durable ? Fate::failed : Fate::refused;
     }
   }
+  const bool selects = scene_.options.device_bytes_per_day != 0;
+  if (fate == Fate::failed && selects) fate = Fate::failed_or_kept_out;
   tell_({.type = Event::Type::ended, .fate = fate});
   watch_batches(cache, before, !result);
   if (result && durable) tell_({.type = Event::Type::durable});

@@ -51,6 +51,10 @@ std::string storing_words(const Options& options);
 /// A cache of a few KiB to a few hundred, on a simulated disk.
 Scene tiny_scene(std::mt19937_64& random);
 
+/// Formats the disk as a cache with a drawn id: where keys lie and what a budget admits follow from
+/// it, so that a seed tells the whole story.
+Result<CacheInfo> format_drawn(std::mt19937_64& random, Disk& disk, const FormatOptions& format);
+
 /// Segments that must be opened after an entry before it may be evicted, as Stats promises.
 std::uint64_t segments_kept(const CacheInfo& info, const Stats& stats);
 

@@ -287,7 +287,7 @@ std::string HistoryRun::words() const {
 }
 
 std::string HistoryRun::go() {
-  if (auto made = RawDiskCache::format(*disk_, format_); !made) return made.error().message();
+  if (auto made = format_drawn(random_, *disk_, format_); !made) return made.error().message();
   for (std::uint32_t life = 0; life < clients_.lives; ++life) {
     if (auto wrong = live(); !wrong.empty()) return wrong;
   }

@@ -57,7 +57,7 @@ class ModelRun {
 };
 
 std::string ModelRun::go() {
-  auto formatted = RawDiskCache::format(disk_, scene_.format);
+  auto formatted = format_drawn(random_, disk_, scene_.format);
   if (!formatted) return "format: " + formatted.error().message();
   info_ = *formatted;
   disk_.set_hook([this](const FaultyDisk::Event& event) {

@@ -9,6 +9,10 @@ namespace {
 constexpr std::size_t kComplaintsMax = 3;
 constexpr std::size_t kFailedClearsMax = 6;
 
+bool has_failed(Oracle::Fate fate) {
+  return fate == Oracle::Fate::failed || fate == Oracle::Fate::failed_or_kept_out;
+}
+
 std::string name_of(std::uint64_t version) {
   return version == 0 ? "nothing" : "version " + std::to_string(version);
 }
@@ -82,12 +86,12 @@ bool Oracle::has_waited(std::uint32_t key, std::uint64_t version) const {
 bool Oracle::is_applied_clear(std::uint64_t version, const Supposition& supposed) const {
   const Fate fate = op(version).fate;
   if (fate == Fate::refused) return false;
-  if (fate != Fate::failed) return true;
+  if (!has_failed(fate)) return true;
   if (!supposed.failed_may_be) return false;
   std::uint64_t number = 0;
   for (const std::uint64_t clear : clears_) {
     if (clear == version) break;
-    number += op(clear).fate == Fate::failed;
+    number += has_failed(op(clear).fate);
   }
   return (supposed.clears >> number & 1) != 0;
 }
@@ -103,11 +107,12 @@ Oracle::Candidates Oracle::candidates(std::uint32_t key, const Supposition& supp
     if (*version > supposed.through) continue;
     if (*version < cleared) break;
     const Op& it = op(*version);
-    if (it.fate == Fate::refused || (it.fate == Fate::failed && !supposed.failed_may_be)) continue;
+    if (it.fate == Fate::refused || (has_failed(it.fate) && !supposed.failed_may_be)) continue;
     const bool stored = it.kind == Kind::store && it.fate != Fate::not_admitted;
     result.push_back(stored ? *version : 0);
-    if (it.fate == Fate::waits) result.push_back(0);
-    if (it.fate != Fate::failed) return result;
+    const bool or_nothing = it.fate == Fate::waits || it.fate == Fate::failed_or_kept_out;
+    if (or_nothing) result.push_back(0);
+    if (!has_failed(it.fate)) return result;
   }
   result.push_back(cleared != 0 ? 0 : base_[key].version);
   return result;
@@ -151,12 +156,12 @@ std::string Oracle::compare(const Content& found, const Supposition& supposed) c
 
 std::uint64_t Oracle::failed_clears() const {
   return static_cast<std::uint64_t>(std::ranges::count_if(
-      clears_, [&](std::uint64_t version) { return op(version).fate == Fate::failed; }));
+      clears_, [&](std::uint64_t version) { return has_failed(op(version).fate); }));
 }
 
 std::string Oracle::check_suppositions(const Content& found, Supposition supposed) const {
   const auto failed = std::ranges::count_if(clears_, [&](std::uint64_t version) {
-    return version <= supposed.through && op(version).fate == Fate::failed;
+    return version <= supposed.through && has_failed(op(version).fate);
   });
   const std::size_t choices = std::min<std::size_t>(failed, kFailedClearsMax);
   std::string complaint;

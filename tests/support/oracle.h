@@ -37,9 +37,10 @@ class Oracle {
   enum class Fate : std::uint8_t {
     under_way,  ///< the call has not returned
     accepted,
-    failed,   ///< withdrawn now; after a crash it may be there
-    refused,  ///< never happened
-    waits,    ///< in memory; written later, if at all
+    failed,              ///< withdrawn now; after a crash it may be there
+    failed_or_kept_out,  ///< ... or, not admitted, have removed what was under the key
+    refused,             ///< never happened
+    waits,               ///< in memory; written later, if at all
     not_admitted,
   };
   /// What is told, in the order in which it happens. Small, so that it fits shared memory.
