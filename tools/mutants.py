@@ -86,6 +86,7 @@ KILLERS = {
     "kNumbersUsedAgain": ("contracts_test", "RecoveryTest.BatchesBehindALostFirstBlockAreNotContinuedByTheNextLife"),
     "kUnreadableIgnored": ("contracts_test", "RecoveryTest.WhatCannotBeReadForGoodMakesOpenFailUnlessThatIsAccepted"),
     "kCutOffNotErased": ("contracts_test", "RecoveryTest.ABatchThatWasCutOffDoesNotCountWhenItsSegmentHasBeenSealedEither"),
+    "kCutOffFooterStays": ("contracts_test", "RecoveryTest.TheFooterThatWasWrittenWithABatchThatWasCutOffDoesNotCount"),
     "kOpeningNotNoted": ("contracts_test", "RecoveryTest.BatchesBehindALostFirstBlockAreNotContinuedByTheNextLife"),
     "kClockForgotten": ("contracts_test", "Lifetime.AClockSetBackRevivesNothing"),
     "kShrunkDeviceAccepted": ("contracts_test", "Superblocks.AnotherSizeOrIdOrGeometryIsRefused"),

@@ -77,6 +77,7 @@ enum class Mutant : std::uint8_t {
   kNumbersUsedAgain,         ///< after a crash the numbers of lost batches are used again
   kUnreadableIgnored,        ///< blocks that recovery could not read are passed over
   kCutOffNotErased,          ///< a batch that was cut off stays where a later recovery finds it
+  kCutOffFooterStays,        ///< ... or the footer that was written with it
   kOpeningNotNoted,          ///< a life that left no visible trace is taken for none
   kClockForgotten,           ///< a clock that was set back revives what had expired
   kShrunkDeviceAccepted,     ///< a device that has become smaller is opened

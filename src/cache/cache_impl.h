@@ -159,7 +159,7 @@ class RawDiskCache::Impl {
 
   // open.cc
   Result<void> start();
-  Result<void> erase_headers(const std::vector<std::uint64_t>& offsets);
+  Result<void> erase_blocks(const std::vector<std::uint64_t>& offsets);
   Result<void> note_opened(std::uint64_t checkpoint_generation);
   void adopt(Recovered recovered) REQUIRES(checkpoint_mutex_);
   Result<void> make_last_checkpoint();

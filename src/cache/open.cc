@@ -237,7 +237,7 @@ Result<void> RawDiskCache::Impl::start() {
                   ": blocks that recovery needs cannot be read; accept_unreadable goes on"));
   }
   const bool clean = recovered->clean;
-  if (auto erased = erase_headers(recovered->cut_off); !erased) return erased;
+  if (auto erased = erase_blocks(recovered->cut_off); !erased) return erased;
   recovery_counts_ = recovered->counts;
   recovery_counts_.read_bytes = disk_->counters().read_bytes - disk_counters_at_open_.read_bytes;
   if (clean) {
@@ -270,7 +270,7 @@ Result<void> RawDiskCache::Impl::start() {
 }
 
 // Made durable by the checkpoints that follow.
-Result<void> RawDiskCache::Impl::erase_headers(const std::vector<std::uint64_t>& offsets) {
+Result<void> RawDiskCache::Impl::erase_blocks(const std::vector<std::uint64_t>& offsets) {
   const std::vector<std::byte> zeros(superblock_.block_bytes);
   for (const std::uint64_t offset : offsets) {
     if (mutated(Mutant::kCutOffNotErased)) continue;

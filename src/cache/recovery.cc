@@ -157,6 +157,10 @@ void Recovery::finish() {
     record.generation = life.generation;
     record.first_batch = life.first_batch;
     record.last_batch = life.last_batch;
+    if (has_footer_to_erase(life, record.state == kOpen)) {
+      out_.cut_off.push_back(segment_offset(superblock_, segment) + superblock_.segment_bytes -
+                             superblock_.block_bytes);
+    }
     if (!life.reopened) continue;
     record.stream = record.label = static_cast<std::uint8_t>(life.stream);
     record.queue_position = ++queue_end;

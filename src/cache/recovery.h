@@ -37,8 +37,9 @@ struct Recovered {
     std::vector<FooterRecord> open_records;
   };
   std::array<Head, kStreams> heads;
-  /// Disk offsets of the headers of parts that do not count because a crash cut their batch, or one
-  /// before it, off. To be erased before the log goes on, or a later recovery might believe them.
+  /// Disk offsets of blocks to be erased before the log goes on, or a later recovery might believe
+  /// them: the headers of parts that do not count because a crash cut their batch, or one before
+  /// it, off, and the trailers of footers that were written with such parts.
   std::vector<std::uint64_t> cut_off;
 
   std::uint64_t next_batch = 1;

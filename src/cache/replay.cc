@@ -118,8 +118,9 @@ bool Recovery::stream_reaches_checkpoint(Stream stream) const {
   const auto newest = std::find_if(order_.rbegin(), order_.rend(), [&](std::uint32_t segment) {
     const Life& life = lives_.at(segment);
     return life.stream == stream &&
-           (!life.scan ||
-            std::ranges::any_of(life.scan->parts, [&](const auto& p) { return committed(p); }));
+           (!life.scan || std::ranges::any_of(life.scan->parts, [&](const auto& p) {
+             return committed(p.header.sequence);
+           }));
   });
   if (newest == order_.rend()) return true;
   std::uint32_t at = *newest;
@@ -222,10 +223,9 @@ void Recovery::judge_batches() {
   }
 }
 
-bool Recovery::committed(const ScannedPart& part) const {
-  const std::uint64_t sequence = part.header.sequence;
-  if (given_up_.contains(sequence)) return false;
-  return sequence <= stated_durable_ || counted_.contains(sequence);
+bool Recovery::committed(std::uint64_t batch) const {
+  if (given_up_.contains(batch)) return false;
+  return batch <= stated_durable_ || counted_.contains(batch);
 }
 
 Result<void> Recovery::replay() try {
@@ -314,7 +314,7 @@ void Recovery::gather_scan(const Life& life) {
   const std::uint64_t start = segment_offset(superblock_, life.segment);
   const std::uint64_t oldest = rebuilding_ ? newest_unbroken_batch() : 0;
   for (const ScannedPart& part : life.scan->parts) {
-    if (!committed(part)) {
+    if (!committed(part.header.sequence)) {
       out_.cut_off.push_back(part.offset);
       continue;
     }
@@ -364,6 +364,11 @@ bool Recovery::has_lost_its_end(const Life& life) const {
   if (last.sequence != known) return last.sequence < known;
   const Batch& batch = batches_.at(known);
   return last.part + 1 != last.parts && batch.whole_parts != batch.parts;
+}
+
+bool Recovery::has_footer_to_erase(const Life& life, bool goes_on) const {
+  if (!life.trailer || mutated(Mutant::kCutOffFooterStays)) return false;
+  return goes_on || !committed(life.trailer->last_batch);
 }
 
 // For a rebuild, which has no checkpoint to say what was superseded: the first batch of the newest

@@ -71,7 +71,7 @@ class Recovery {
   void gather_scan(const Life& life);
   bool stream_reaches_checkpoint(Stream stream) const;
   void judge_batches();
-  bool committed(const ScannedPart& part) const;
+  bool committed(std::uint64_t batch) const;
   std::uint64_t newest_unbroken_batch() const;
   void note(const ScannedEntry& entry, const Life& life);
   Result<void> apply(const Noted& noted);
@@ -81,6 +81,8 @@ class Recovery {
   std::optional<std::uint32_t> last_of(Stream stream) const;
   /// Of the last segment of a stream.
   bool has_lost_its_end(const Life& life) const;
+  /// A footer that knows of batches which do not count, or of fewer than the segment will hold.
+  bool has_footer_to_erase(const Life& life, bool goes_on) const;
   bool is_last(const Life& life) const { return last_of(life.stream) == life.segment; }
   bool vouched_for(const Life& life) const {
     return life.trailer && life.trailer->last_batch <= stated_durable_;

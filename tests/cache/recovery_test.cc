@@ -433,6 +433,41 @@ TEST_F(RecoveryTest, ABatchThatWasCutOffDoesNotCountWhenItsSegmentHasBeenSealedE
   EXPECT_EQ(get("key"), "stays");
 }
 
+// A batch fills a segment, footer included, and its second part is lost. The segment goes on; when
+// it is full again the power cut loses its new footer and keeps what came after.
+TEST_F(RecoveryTest, TheFooterThatWasWrittenWithABatchThatWasCutOffDoesNotCount) {
+  options.eviction = EvictionPolicyKind::fifo;
+  reopen();
+  const std::uint64_t begin = superblock().segments_offset;
+  const std::uint64_t end = begin + superblock().segment_bytes;
+  const auto restore = [](std::vector<std::byte>& image, const std::vector<std::byte>& from,
+                          std::uint64_t at, std::uint64_t until) {
+    std::copy(from.data() + at, from.data() + until, image.data() + at);
+  };
+  ASSERT_TRUE(cache->store("key", "stays"));
+  std::vector<std::byte> image = durable_image();
+  ASSERT_TRUE(cache->store_buffered("key", "lost"));
+  for (std::uint64_t i = 0; i < 25; ++i) {
+    ASSERT_TRUE(cache->store_buffered(key(i), value_of(key(i), 1, 3800)));
+  }
+  ASSERT_TRUE(cache->flush_writes());
+  restore(image, durable_image(), begin, end);
+  replace_device(std::move(image));
+  open();
+  ASSERT_EQ(get_all({"key", key(0)}), (std::vector<std::string>{"stays", "error not_found"}));
+
+  const std::vector<std::byte> before = device->medium().content();
+  for (std::uint64_t i = 100; i < 120; ++i) {
+    ASSERT_TRUE(cache->store(key(i), value_of(key(i), 1, 3800)));
+  }
+  image = durable_image();
+  restore(image, before, end - superblock().block_bytes, end);
+  replace_device(std::move(image));
+  open();
+  EXPECT_EQ(get_all({"key", key(0)}), (std::vector<std::string>{"stays", "error not_found"}));
+  EXPECT_EQ(get(key(119)), value_of(key(119), 1, 3800));
+}
+
 TEST_F(RecoveryTest, SequencesGrowAcrossReopeningAndCrashes) {
   std::uint64_t before = 0;
   for (int i = 0; i < 10; ++i) {
