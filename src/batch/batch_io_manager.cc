@@ -111,7 +111,7 @@ Result<void> BatchIOManager::write(std::uint64_t offset, std::span<const std::by
 /// Closes what is buffered; when all buffers are taken, completes some of them first. Returns the
 /// operations found durable by that.
 Result<std::uint64_t> BatchIOManager::close_filling() {
-  const Completed some = progress();
+  const Completed some = make_room();
   if (!some.outcome) return std::unexpected(some.outcome.error());
   if (const Result<bool> closed = seal(); !closed) return std::unexpected(closed.error());
   return some.operations;
@@ -267,22 +267,25 @@ Result<void> BatchIOManager::start_writes(Slot& slot) try {
 
 Completed BatchIOManager::progress() {
   Completed completed;
+  if (disk_.info().background_sync) completed.outcome = advance(completed);
+  if (!completed.outcome) halt();
+  return completed;
+}
+
+Completed BatchIOManager::make_room() {
+  Completed completed = progress();
   Result<void>& went = completed.outcome;
-  if (disk_.info().background_sync) {
-    went = advance(completed);
-    if (went && !can_seal()) went = sync_oldest(1, completed);
-    if (went && syncing_ == 0) went = advance(completed);
-  } else if (!can_seal()) {
-    went = sync_oldest(kSealedBuffersMax / 2, completed);
-  }
+  if (!went || can_seal()) return completed;
+  went = sync_oldest(1, completed);
+  if (went && disk_.info().background_sync) went = advance(completed);
   if (!went) halt();
   return completed;
 }
 
-Completed BatchIOManager::complete(std::size_t buffers) {
+Completed BatchIOManager::complete() {
   Completed completed;
-  while (completed.outcome && completed.buffers < buffers && has_sealed()) {
-    completed.outcome = sync_oldest(buffers - completed.buffers, completed);
+  while (completed.outcome && has_sealed()) {
+    completed.outcome = sync_oldest(kSealedBuffersMax, completed);
   }
   if (!completed.outcome) {
     halt();
@@ -291,7 +294,8 @@ Completed BatchIOManager::complete(std::size_t buffers) {
   return completed;
 }
 
-/// Waits for the sync under way, or else for the writes of so many and for a sync of these.
+/// Waits for the sync under way, or else for the writes of so many and for a sync of these and of
+/// what else has been written by then.
 Result<void> BatchIOManager::sync_oldest(std::size_t buffers, Completed& completed) try {
   if (const Result<void> started = submit(); !started) return started;
   if (syncing_ == 0) {
@@ -301,7 +305,9 @@ Result<void> BatchIOManager::sync_oldest(std::size_t buffers, Completed& complet
     slots = {slots.begin(), idle};
     if (mutated(Mutant::kSyncBeforeWrites)) (void)disk_.sync();
     if (const Result<void> done = wait_for_writes(slots); !done) return done;
-    start_sync(slots.size());
+    const Result<std::size_t> covered = written();
+    if (!covered) return std::unexpected(covered.error());
+    start_sync(*covered);
   }
   return finish_sync(completed);
 } catch (const std::bad_alloc&) {
@@ -337,8 +343,11 @@ Result<void> BatchIOManager::wait_for_writes(std::span<Slot* const> slots) {
 Result<std::size_t> BatchIOManager::written() {
   const SealedSlots waiting = sealed();
   const std::span<Slot* const> all = waiting.all();
+  for (Slot* slot : all) {
+    if (slot->under_way()) disk_.wait(slot->io, 0);  // which also sends what is left of it
+  }
   const auto unfinished = std::ranges::find_if(
-      all, [&](Slot* slot) { return !slot->under_way() || disk_.wait(slot->io, 0) != 0; });
+      all, [&](Slot* slot) { return !slot->under_way() || slot->io.under_way != 0; });
   const std::span<Slot* const> slots(all.begin(), unfinished);
   if (const Result<void> done = wait_for_writes(slots); !done) return std::unexpected(done.error());
   return slots.size();

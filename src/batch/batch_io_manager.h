@@ -124,16 +124,17 @@ class BatchIOManager {
   /// writes. Errors: io_error (of those reads), out_of_memory, invalid_io (something lies outside
   /// the disk).
   Result<void> submit();
-  /// Makes can_seal() true, if memory allows it. Waits only if all buffers are taken. On a disk
-  /// with syncs in the background it forgets what has become durable meanwhile and has the next
-  /// sync started, so that between two calls the device writes, syncs and a buffer fills, all at
-  /// once. Errors: those of complete.
+  /// On a disk with syncs in the background: forgets what has become durable meanwhile and has the
+  /// next sync started, so that between two calls the device writes, syncs and a buffer fills, all
+  /// at once. Never waits. Errors: those of complete.
   Completed progress();
-  /// Waits for the writes of the `buffers` oldest sealed buffers (starting those that submit has
-  /// not), syncs, forgets them; without a sync if nothing was sealed. Errors: io_error, no_space,
+  /// progress, and makes can_seal() true, if memory allows it. Waits only if all buffers are taken.
+  Completed make_room();
+  /// Waits for the writes of all sealed buffers (starting those that submit has not), syncs, forgets
+  /// them; without a sync if nothing was sealed. Errors: io_error, no_space,
   /// sync_failed, and those of submit; then nothing is under way any more and everything sealed
   /// will be written again.
-  Completed complete(std::size_t buffers = kSealedBuffersMax);
+  Completed complete();
   /// Waits for what is under way; none of it counts as written.
   void halt();
   /// Gives up everything buffered, sealed (after halt or a failed complete) and filling;

@@ -230,13 +230,12 @@ class RawDiskCache::Impl {
     Impl& impl_;
     bool had_ = false;
   };
-  enum class Wait : bool { no, yes };
-  /// With the turn: seals and submits the open batch, and with Wait::yes completes everything that
-  /// is under way; else only as much as it takes to have a buffer. Returns the operations made
-  /// durable.
+  enum class Wait : std::uint8_t { no, for_a_buffer, for_everything };
+  /// With the turn: seals and submits the open batch, and completes as much as is to be waited for.
+  /// Returns the operations made durable.
   Result<std::uint64_t> flush_in_turn(const Turn& turn, Wait wait);
-  /// Completes with Wait::yes everything that is sealed; else, waiting only if no buffer is free,
-  /// what has become durable since. Returns the operations made durable.
+  /// Completes everything that is sealed, or else what has become durable since, waiting if need be
+  /// until a buffer is free. Returns the operations made durable.
   Result<std::uint64_t> complete_in_turn(const Turn& turn, Wait wait);
   /// Without the turn: what is sealed now becomes durable, in the hands of those who store if they
   /// go on storing.

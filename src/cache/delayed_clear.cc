@@ -12,7 +12,7 @@ Result<void> RawDiskCache::Impl::clear_at(std::int64_t time) try {
   MutexLock lock(checkpoint_mutex_);
   const Turn turn(*this);
   if (auto settled = settle_superblock(); !settled) return settled;
-  (void)complete_in_turn(turn, Wait::yes);
+  (void)complete_in_turn(turn, Wait::for_everything);
   superblock_uncertain_ = true;
   Superblock noted = written_.superblock;
   noted.clear_at = static_cast<std::uint64_t>(time);

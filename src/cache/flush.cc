@@ -12,9 +12,7 @@
 namespace rawcache {
 namespace {
 
-/// So often those who store are trusted to make durable what they have sealed, before that is done
-/// for them, and so long in between.
-constexpr int kPatientTriesMax = 20;
+/// Between two looks at what is under way, so that those who store have the turn.
 constexpr std::chrono::microseconds kPatientPause{500};
 
 /// Adaptive batches are not flushed below this many bytes.
@@ -62,7 +60,7 @@ Result<void> RawDiskCache::Impl::make_buffer_room() {
   const std::uint64_t seals = io_->seals();
   const Turn turn(*this);
   if (io_->seals() != seals) return {};  // whoever had the turn before has done it
-  const auto flushed = flush_in_turn(turn, Wait::no);
+  const auto flushed = flush_in_turn(turn, Wait::for_a_buffer);
   if (flushed) return {};
   return std::unexpected(
       Error(Errc::buffer_full, flushed.error().message(), flushed.error().os_error()));
@@ -70,7 +68,7 @@ Result<void> RawDiskCache::Impl::make_buffer_room() {
 
 Result<void> RawDiskCache::Impl::wait_until_durable(DirectWrite& direct) {
   while (const Turn turn{*this, direct}) {
-    (void)flush_in_turn(turn, Wait::yes);  // how it went for this write is in `direct`
+    (void)flush_in_turn(turn, Wait::for_everything);  // how it went for this write is in `direct`
   }
   if (direct.state.load(std::memory_order_acquire) == DirectWrite::State::durable) return {};
   feed_relocation();
@@ -82,7 +80,7 @@ Result<std::uint64_t> RawDiskCache::Impl::flush_writes() try {
   Result<std::uint64_t> flushed;
   {
     const Turn turn(*this);
-    flushed = flush_in_turn(turn, Wait::yes);
+    flushed = flush_in_turn(turn, Wait::for_everything);
   }
   if (!flushed) feed_relocation();
   return flushed;
@@ -135,7 +133,7 @@ Result<std::uint64_t> RawDiskCache::Impl::flush_in_turn(const Turn& turn, Wait w
     fail_in_turn(turn, settled.error());
     return std::unexpected(settled.error());
   }
-  auto operations = complete_in_turn(turn, Wait::no);
+  auto operations = complete_in_turn(turn, Wait::for_a_buffer);
   if (!operations) return operations;
   Result<void> sealed;
   {
@@ -147,8 +145,8 @@ Result<std::uint64_t> RawDiskCache::Impl::flush_in_turn(const Turn& turn, Wait w
     fail_in_turn(turn, sealed.error());
     return std::unexpected(sealed.error());
   }
-  if (auto submitted = io_->submit(); !submitted || wait == Wait::yes) {
-    auto completed = complete_in_turn(turn, Wait::yes);
+  if (auto submitted = io_->submit(); !submitted || wait == Wait::for_everything) {
+    auto completed = complete_in_turn(turn, Wait::for_everything);
     if (!completed) return completed;
     *operations += *completed;
   }
@@ -160,7 +158,9 @@ Result<std::uint64_t> RawDiskCache::Impl::flush_in_turn(const Turn& turn, Wait w
 
 Result<std::uint64_t> RawDiskCache::Impl::complete_in_turn(const Turn& turn, Wait wait) try {
   const std::uint64_t start = monotonic_ns();
-  Completed completed = wait == Wait::yes ? io_->complete() : io_->progress();
+  Completed completed = wait == Wait::for_everything ? io_->complete()
+                        : wait == Wait::for_a_buffer ? io_->make_room()
+                                                     : io_->progress();
   note_durable(completed, start);
   if (completed.outcome) return completed.operations;
 
@@ -186,14 +186,13 @@ Result<std::uint64_t> RawDiskCache::Impl::complete_in_turn(const Turn& turn, Wai
 
 Result<void> RawDiskCache::Impl::complete_sealed() {
   const std::uint64_t seals = io_->seals();
-  for (int tries = 0; io_->seals_done() < seals; ++tries) {
-    // Whoever stores meanwhile needs the turn for its next flush, or the device runs dry. Without
-    // the maintenance thread it is one of them that waits here.
-    const bool patient =
-        maintenance_.joinable() && disk_->info().background_sync && tries < kPatientTriesMax;
+  // Whoever stores meanwhile needs the turn for its next flush, or the device runs dry. Without the
+  // maintenance thread it is one of them that waits here.
+  const bool patient = maintenance_.joinable() && disk_->info().background_sync;
+  while (io_->seals_done() < seals) {
     {
       const Turn turn(*this);
-      auto completed = complete_in_turn(turn, patient ? Wait::no : Wait::yes);
+      auto completed = complete_in_turn(turn, patient ? Wait::no : Wait::for_everything);
       if (!completed) return std::unexpected(completed.error());
     }
     if (patient) std::this_thread::sleep_for(kPatientPause);

@@ -141,10 +141,10 @@ Result<RawDiskCache::Impl::Barrier> RawDiskCache::Impl::raise_barrier() {
   Barrier barrier;
   {
     const Turn turn(*this);
-    auto flushed = flush_in_turn(turn, Wait::no);
+    auto flushed = flush_in_turn(turn, Wait::for_a_buffer);
     if (!flushed) return std::unexpected(flushed.error());
     if (superblock_alone_) {
-      (void)complete_in_turn(turn, Wait::yes);
+      (void)complete_in_turn(turn, Wait::for_everything);
       write_other_superblock();
     }
     MutexLock lock(log_mutex_);
@@ -252,11 +252,11 @@ Result<void> RawDiskCache::Impl::sync_with_flushes() {
   const std::uint64_t seals = io_->seals();
   {
     const Turn turn(*this);
-    if (auto flushed = flush_in_turn(turn, Wait::no); !flushed) {
+    if (auto flushed = flush_in_turn(turn, Wait::for_a_buffer); !flushed) {
       return std::unexpected(flushed.error());
     }
     if (io_->seals() == seals) {
-      if (auto completed = complete_in_turn(turn, Wait::yes); !completed) {
+      if (auto completed = complete_in_turn(turn, Wait::for_everything); !completed) {
         return std::unexpected(completed.error());
       }
       auto synced = disk_->sync();
@@ -312,7 +312,7 @@ Result<void> RawDiskCache::Impl::clear_locked() {
   const Turn turn(*this);
   // Nothing may be under way to segments that are about to be free. How it ends does not matter.
   if (auto settled = settle_superblock(); !settled) return settled;
-  (void)complete_in_turn(turn, Wait::yes);
+  (void)complete_in_turn(turn, Wait::for_everything);
   // From here until it is known how the write ended nothing may become durable.
   superblock_uncertain_ = true;
   MutexLock log_lock(log_mutex_);

@@ -73,7 +73,7 @@ Result<void> RawDiskCache::Impl::train_dictionary() try {
   }
   // With the turn and nothing under way, because a failed sync is told only once.
   const Turn turn(*this);
-  (void)complete_in_turn(turn, Wait::yes);
+  (void)complete_in_turn(turn, Wait::for_everything);
   auto added = dictionaries.add(*disk_, dictionary);
   // A checkpoint may be under way, whose writes this sync was for, too.
   if (!added && added.error() == Errc::sync_failed) fail_in_turn(turn, added.error());

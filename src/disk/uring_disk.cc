@@ -15,9 +15,11 @@ namespace rawcache {
 
 namespace {
 
-// More requests in flight than this only wait in the device's queue; nor do more bytes help.
+// More requests in flight than this only wait in the device's queue; nor do more bytes help reads,
+// which are waited for. Of writes the rest would go out only when somebody looks after them.
 constexpr std::size_t kDepth = 32;
-constexpr std::size_t kBytesInFlight = std::size_t{6} << 20;
+constexpr std::size_t kReadBytesInFlight = std::size_t{6} << 20;
+constexpr std::size_t kWriteBytesInFlight = std::size_t{16} << 20;
 static_assert(kDepth <= Ring::kEntries);
 
 constexpr std::size_t kInlineBytes = 16384;  // a single request up to this
@@ -108,7 +110,9 @@ class UringDisk::Flight {
       const std::size_t index = retry_.empty() ? next_ : retry_.back();
       Item& item = items_[index];
       const std::size_t size = std::min(item.rest.size, kTransferBytes);
-      if (outstanding_ != 0 && outstanding_bytes_ + size > kBytesInFlight) return;
+      const bool reads = item.rest.kind == IoRequest::Kind::read;
+      const std::size_t window = reads ? kReadBytesInFlight : kWriteBytesInFlight;
+      if (outstanding_ != 0 && outstanding_bytes_ + size > window) return;
       io_uring_sqe* sqe = io_uring_get_sqe(ring_->get());
       if (sqe == nullptr) return;
       prepare(sqe, item.rest, size);
