@@ -107,8 +107,8 @@ class WriteBench {
     return bytes_per_s / static_cast<double>(value_bytes_);
   }
 
-  /// The rate, if what was written can be read back, but for keys that share a tag in the index with
-  /// a later one, which the cache counts.
+  /// The rate, if what was written can be read back, but for keys that share a tag in the index
+  /// with a later one, which the cache counts.
   Result<double> checked(std::uint64_t operations, double rate) {
     const std::uint64_t step = std::max<std::uint64_t>(operations / kCheckedValues, 1);
     std::uint64_t collisions = stage_.cache.stats().collisions;

@@ -130,8 +130,8 @@ class BatchIOManager {
   Completed progress();
   /// progress, and makes can_seal() true, if memory allows it. Waits only if all buffers are taken.
   Completed make_room();
-  /// Waits for the writes of all sealed buffers (starting those that submit has not), syncs, forgets
-  /// them; without a sync if nothing was sealed. Errors: io_error, no_space,
+  /// Waits for the writes of all sealed buffers (starting those that submit has not), syncs, and
+  /// forgets them; without a sync if nothing was sealed. Errors: io_error, no_space,
   /// sync_failed, and those of submit; then nothing is under way any more and everything sealed
   /// will be written again.
   Completed complete();
