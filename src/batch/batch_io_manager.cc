@@ -314,8 +314,10 @@ Result<void> BatchIOManager::sync_oldest(std::size_t buffers, Completed& complet
   return std::unexpected(Errc::out_of_memory);
 }
 
-/// Without waiting: takes the end of the sync under way, and starts the next for what is written.
+/// Without waiting: starts what may be written, takes the end of the sync under way, and starts the
+/// next one for what has been written.
 Result<void> BatchIOManager::advance(Completed& completed) try {
+  if (const Result<void> started = submit(); !started) return started;
   if (syncing_ != 0) {
     if (disk_.wait(sync_, 0) != 0) return {};
     if (const Result<void> finished = finish_sync(completed); !finished) return finished;

@@ -124,9 +124,10 @@ class BatchIOManager {
   /// writes. Errors: io_error (of those reads), out_of_memory, invalid_io (something lies outside
   /// the disk).
   Result<void> submit();
-  /// On a disk with syncs in the background: forgets what has become durable meanwhile and has the
-  /// next sync started, so that between two calls the device writes, syncs and a buffer fills, all
-  /// at once. Never waits. Errors: those of complete.
+  /// On a disk with syncs in the background: starts the writes that submit or a failure has left,
+  /// forgets what has become durable meanwhile and has the next sync started, so that between two
+  /// calls the device writes, syncs and a buffer fills, all at once. Never waits. Errors: those of
+  /// complete.
   Completed progress();
   /// progress, and makes can_seal() true, if memory allows it. Waits only if all buffers are taken.
   Completed make_room();

@@ -3,6 +3,7 @@
 // BatchMode::adaptive: large batches within the memory given.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <thread>
@@ -129,6 +130,35 @@ TEST_F(FlushInterval, TheMaintenanceThreadKeepsItWithoutFurtherCalls) {
   }
   crash(CrashPolicy::lose_all);
   EXPECT_EQ(get("key2"), "value");
+}
+
+// On a disk with syncs in the background, beside the maintenance thread, it only looks at what is
+// under way; but after a failure nothing is.
+TEST_F(FlushInterval, MaintainWritesAgainWhatHasFailedWithoutFurtherCalls) {
+  options.monotonic_now = {};
+  options.flush_interval = {};
+  options.max_operations = 2;
+  options.maintenance_thread = true;
+  close();
+  device->medium().complete_late(1);
+  open();
+  faults().fail(Op::write, 1, EIO);
+  ASSERT_TRUE(cache->store_buffered("a", "1"));
+  ASSERT_TRUE(cache->store_buffered("b", "2"));  // starts a flush, which fails
+  EXPECT_EQ(outcome(cache->maintain()), "io_error");
+  ASSERT_EQ(cache->stats().flushes_in_flight, 1u);
+  std::atomic<bool> returned = false;
+  std::jthread caller([&] {
+    EXPECT_TRUE(cache->maintain());
+    returned = true;
+  });
+  for (int waited = 0; waited < 1000 && !returned; ++waited) {
+    std::this_thread::sleep_for(milliseconds(10));
+  }
+  EXPECT_TRUE(returned);
+  static_cast<void>(cache->flush_writes());  // which would end its waiting
+  caller.join();
+  EXPECT_EQ(cache->stats().flushes_in_flight, 0u);
 }
 
 TEST_F(FlushInterval, AnIntervalOutOfRangeIsRefused) {
