@@ -56,10 +56,16 @@ enum class Verb : std::uint8_t {
   store_buffered,
   remove,
   remove_buffered,
+  update,
+  update_buffered,
+  touch,
+  touch_buffered,
   flush_writes,
   clear,
+  clear_at,
   maintain,
   for_each_key,
+  train_dictionary,
 };
 
 // What follows in `detail` is the seam between Operation and the library; it may change.

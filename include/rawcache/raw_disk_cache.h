@@ -228,11 +228,12 @@ class RawDiskCache {
                                                   const BatchLoader& loader,
                                                   LoadOptions options = {});
 
-  // The same calls asynchronously: nothing happens before the Operation is started, awaited or
-  // got; see there. Results, effects and errors are those of the blocking call; out_of_memory also
-  // if no thread can be made. Lookups that are begun together are carried out as one lookup_batch,
-  // stores and removes under one commit. Those that write are carried out in the order in which
-  // they were begun; a lookup sees what has ended before it was begun, and may see what has not.
+  // The same calls asynchronously, but for close and lookup_or_load_batch: nothing happens before
+  // the Operation is started, awaited or got; see there. Results, effects and errors are those of
+  // the blocking call; out_of_memory also if no thread can be made. Lookups that are begun together
+  // are carried out as one lookup_batch, stores and removes under one commit. Those that write are
+  // carried out in the order in which they were begun; a lookup sees what has ended before it was
+  // begun, and may see what has not.
 
   Operation<Result<Value>> async_lookup(std::string_view key);
   Operation<std::vector<Result<Value>>> async_lookup_batch(std::span<const std::string_view> keys);
@@ -244,9 +245,17 @@ class RawDiskCache {
                                                StoreOptions options = {});
   Operation<Result<void>> async_remove(std::string_view key);
   Operation<Result<void>> async_remove_buffered(std::string_view key);
+  /// `updater` is called on a thread of the cache's own, whatever Options::completion says; what
+  /// the change that it returns refers to must live until the operation has ended.
+  Operation<Result<Updated>> async_update(std::string_view key, Updater updater);
+  Operation<Result<Updated>> async_update_buffered(std::string_view key, Updater updater);
+  Operation<Result<void>> async_touch(std::string_view key, std::chrono::seconds ttl);
+  Operation<Result<void>> async_touch_buffered(std::string_view key, std::chrono::seconds ttl);
   Operation<Result<std::uint64_t>> async_flush_writes();
   Operation<Result<void>> async_clear();
+  Operation<Result<void>> async_clear_at(std::int64_t unix_seconds);
   Operation<Result<void>> async_maintain();
+  Operation<Result<void>> async_train_dictionary();
   /// `each` is called on a thread of the cache's own, whatever Options::completion says.
   Operation<Result<void>> async_for_each_key(std::function<bool(const KeyInfo&)> each);
   /// The loader is called where callbacks are, and replies when it has found the value.

@@ -39,8 +39,7 @@ void RawDiskCache::Async::start(std::shared_ptr<detail::Call> call) {
 bool RawDiskCache::Async::push(const std::shared_ptr<detail::Call>& call) {
   if (closed_.load()) return false;
   if (is_read(call->verb)) return reads_.push(call);
-  const bool rest = call->verb == Verb::maintain || call->verb == Verb::for_each_key;
-  return (rest ? rest_ : writes_).push(call);
+  return (is_at_leisure(call->verb) ? rest_ : writes_).push(call);
 }
 
 void RawDiskCache::Async::run(std::span<detail::Call* const> calls) try {

@@ -64,7 +64,7 @@ class RawDiskCache::Async final : public detail::Executor,
   /// The first, and those that follow it under the same commit. Returns how many.
   std::size_t carry_out_writes(std::span<detail::Call* const> calls);
   void carry_out_entry_writes(std::span<detail::Call* const> calls);
-  void carry_out_visit(detail::Call& call);
+  void carry_out_alone(detail::Call& call);
 
   // load.cc
   class Reply;

@@ -1,6 +1,8 @@
 // The calls that carry more than a key.
 #pragma once
 
+#include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -18,7 +20,7 @@ namespace rawcache {
 using LookupCall = detail::CallOf<Result<Value>>;
 using ContainsCall = detail::CallOf<Result<bool>>;
 using FlushCall = detail::CallOf<Result<std::uint64_t>>;
-using PlainCall = detail::CallOf<Result<void>>;  ///< clear, maintain
+using PlainCall = detail::CallOf<Result<void>>;  ///< clear, maintain, train_dictionary
 
 struct BatchCall final : detail::CallOf<std::vector<Result<Value>>> {
   using CallOf::CallOf;
@@ -33,6 +35,23 @@ struct WriteCall final : PlainCall {
   using CallOf::CallOf;
   OwnedBytes value;
   StoreOptions options;
+};
+
+/// update, update_buffered.
+struct UpdateCall final : detail::CallOf<Result<Updated>> {
+  using CallOf::CallOf;
+  Updater updater;
+};
+
+/// touch, touch_buffered.
+struct TouchCall final : PlainCall {
+  using CallOf::CallOf;
+  std::chrono::seconds ttl{};
+};
+
+struct ClearAtCall final : PlainCall {
+  using CallOf::CallOf;
+  std::int64_t unix_seconds = 0;
 };
 
 struct VisitCall final : PlainCall {
@@ -51,6 +70,8 @@ struct LoadCall final : LookupCall {
 };
 
 inline bool is_read(Verb verb) { return verb <= Verb::lookup_or_load; }
+/// What takes long and waits for nobody's order.
+inline bool is_at_leisure(Verb verb) { return verb >= Verb::maintain; }
 inline bool is_entry_write(Verb verb) {
   return verb >= Verb::store && verb <= Verb::remove_buffered;
 }

@@ -153,22 +153,42 @@ std::size_t RawDiskCache::Async::carry_out_writes(std::span<Call* const> calls) 
     carry_out_entry_writes(calls.first(writes));
     return writes;
   }
-  Call& call = *calls.front();
+  carry_out_alone(*calls.front());
+  return 1;
+}
+
+void RawDiskCache::Async::carry_out_alone(Call& call) {
+  const auto plain = [&]() -> auto& { return static_cast<PlainCall&>(call).result; };
   switch (call.verb) {
+    case Verb::update:
+    case Verb::update_buffered: {
+      auto& update = static_cast<UpdateCall&>(call);
+      update.result = impl_.update(call.key, update.updater, call.verb == Verb::update);
+      break;
+    }
+    case Verb::touch:
+    case Verb::touch_buffered:
+      plain() = impl_.touch(call.key, static_cast<TouchCall&>(call).ttl, call.verb == Verb::touch);
+      break;
     case Verb::flush_writes:
       static_cast<FlushCall&>(call).result = impl_.flush_writes();
       break;
     case Verb::clear:
-      static_cast<PlainCall&>(call).result = impl_.clear();
+      plain() = impl_.clear();
+      break;
+    case Verb::clear_at:
+      plain() = impl_.clear_at(static_cast<ClearAtCall&>(call).unix_seconds);
       break;
     case Verb::maintain:
-      static_cast<PlainCall&>(call).result = impl_.maintain();
+      plain() = impl_.maintain();
+      break;
+    case Verb::train_dictionary:
+      plain() = impl_.train_dictionary();
       break;
     default:
-      carry_out_visit(call);
+      plain() = impl_.for_each_key(static_cast<VisitCall&>(call).each);
       break;
   }
-  return 1;
 }
 
 void RawDiskCache::Async::carry_out_entry_writes(std::span<Call* const> calls) {
@@ -191,15 +211,9 @@ void RawDiskCache::Async::carry_out_entry_writes(std::span<Call* const> calls) {
 
 // --- The rest ---
 
-void RawDiskCache::Async::carry_out_visit(Call& call) {
-  auto& visit = static_cast<VisitCall&>(call);
-  visit.result = impl_.for_each_key(visit.each);
-}
-
 void RawDiskCache::Async::do_the_rest(Calls calls) {
   for (const auto& call : calls) {
-    Call* const alone[] = {call.get()};
-    carry_out_writes(alone);
+    carry_out_alone(*call);
     deliver({call});
   }
 }

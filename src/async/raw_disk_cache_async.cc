@@ -122,12 +122,48 @@ Operation<Result<void>> RawDiskCache::async_remove_buffered(std::string_view key
   return operation(std::make_shared<WriteCall>(async_, Verb::remove_buffered, key));
 }
 
+Operation<Result<Updated>> RawDiskCache::async_update(std::string_view key, Updater updater) {
+  auto call = std::make_shared<UpdateCall>(async_, Verb::update, key);
+  call->updater = std::move(updater);
+  return operation(std::move(call));
+}
+
+Operation<Result<Updated>> RawDiskCache::async_update_buffered(std::string_view key,
+                                                               Updater updater) {
+  auto call = std::make_shared<UpdateCall>(async_, Verb::update_buffered, key);
+  call->updater = std::move(updater);
+  return operation(std::move(call));
+}
+
+Operation<Result<void>> RawDiskCache::async_touch(std::string_view key, std::chrono::seconds ttl) {
+  auto call = std::make_shared<TouchCall>(async_, Verb::touch, key);
+  call->ttl = ttl;
+  return operation(std::move(call));
+}
+
+Operation<Result<void>> RawDiskCache::async_touch_buffered(std::string_view key,
+                                                           std::chrono::seconds ttl) {
+  auto call = std::make_shared<TouchCall>(async_, Verb::touch_buffered, key);
+  call->ttl = ttl;
+  return operation(std::move(call));
+}
+
 Operation<Result<std::uint64_t>> RawDiskCache::async_flush_writes() {
   return operation(std::make_shared<FlushCall>(async_, Verb::flush_writes, std::string_view()));
 }
 
 Operation<Result<void>> RawDiskCache::async_clear() {
   return operation(std::make_shared<PlainCall>(async_, Verb::clear, std::string_view()));
+}
+
+Operation<Result<void>> RawDiskCache::async_clear_at(std::int64_t unix_seconds) {
+  auto call = std::make_shared<ClearAtCall>(async_, Verb::clear_at, std::string_view());
+  call->unix_seconds = unix_seconds;
+  return operation(std::move(call));
+}
+
+Operation<Result<void>> RawDiskCache::async_train_dictionary() {
+  return operation(std::make_shared<PlainCall>(async_, Verb::train_dictionary, std::string_view()));
 }
 
 Operation<Result<void>> RawDiskCache::async_maintain() {

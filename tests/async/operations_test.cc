@@ -87,6 +87,36 @@ TEST_F(Operations, EveryVerbGivesWhatItsBlockingTwinGives) {
   EXPECT_EQ(get("d"), std::string(100, 'x'));
   EXPECT_TRUE(cache->async_clear().get());
   EXPECT_EQ(get("d"), "error not_found");
+  EXPECT_EQ(outcome(cache->async_train_dictionary().get()), "not_supported") << "it is empty";
+}
+
+TEST_F(Operations, UpdatesTouchesAndClearsToComeKeepTheirPlaceAmongOtherWrites) {
+  using enum Change::Kind;
+  std::string grown;
+  const auto append = [&](const Value* now) -> Change {
+    grown = (now == nullptr ? "" : now->str()) + "+";
+    return {.kind = store, .value = std::as_bytes(std::span(grown)), .options = {}};
+  };
+  Countdown left(6);
+  const auto done = [&](const auto& result) {
+    EXPECT_TRUE(result) << outcome(result);
+    left.done();
+  };
+  cache->async_store("key", "1").start(done);
+  cache->async_update("key", append).start(done);
+  cache->async_store_buffered("other", "2").start(done);
+  cache->async_update_buffered("key", append).start(done);
+  cache->async_touch("key", 10s).start(done);
+  cache->async_touch_buffered("other", 20s).start(done);
+  left.wait();
+  EXPECT_EQ(get_all({"key", "other"}), (std::vector<std::string>{"1++", "2"}));
+  EXPECT_EQ(outcome(cache->async_touch("nobody", 10s).get()), "not_found");
+  clock += 15;
+  EXPECT_EQ(get_all({"key", "other"}), (std::vector<std::string>{"error not_found", "2"}));
+  EXPECT_TRUE(cache->async_clear_at(clock + 1).get());
+  EXPECT_EQ(get("other"), "2");
+  clock += 1;
+  EXPECT_EQ(get("other"), "error not_found");
 }
 
 TEST_F(Operations, AStartedStoreIsDurableWhenItsCallbackIsCalled) {
