@@ -36,6 +36,7 @@ constexpr std::uint64_t kCapacity = 512_MiB;
 constexpr std::size_t kBulkBytes = 1_MiB, kSmallBytes = 100, kIdleStores = 300;
 constexpr int kPairs = 3;
 constexpr auto kPause = std::chrono::milliseconds(50);  // between two of the small stores
+constexpr double kForgetSeconds = 2.5;  // after which the cache no longer expects urgent stores
 
 [[noreturn]] void stop(const std::string& why) {
   std::fprintf(stderr, "priority_bench: %s\n", why.c_str());
@@ -149,6 +150,7 @@ void measure(const std::string& name, RawDiskCache cache, double seconds) {
   for (const auto priority : {rawcache::Priority::normal, rawcache::Priority::urgent}) {
     std::vector<double> loaded, with, without;
     for (int pair = 0; pair < kPairs; ++pair) {
+      (void)load.run(kForgetSeconds, pause);
       without.push_back(load.run(seconds, pause));
       with.push_back(load.run(seconds, [&] {
         loaded.push_back(store(priority));

@@ -227,6 +227,7 @@ Result<void> BatchIOManager::submit() {
     {
       WriteLock lock(buffer_mutex_);
       (*slot)->state = Slot::State::starting;
+      (*slot)->begun = std::chrono::steady_clock::now();
     }
     const Result<void> started = start_writes(**slot);
     WriteLock lock(buffer_mutex_);
@@ -367,10 +368,14 @@ Result<void> BatchIOManager::finish_sync(Completed& completed) {
   if (!mutated(Mutant::kSyncSkipped) && !mutated(Mutant::kSyncBeforeWrites)) {
     if (const Result<void> synced = disk_.finish_sync(sync_); !synced) return synced;
   }
-  const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - sync_start_;
-  completed.sync_ns += static_cast<std::uint64_t>(took.count());
+  const auto now = std::chrono::steady_clock::now();
+  const auto since = [now](std::chrono::steady_clock::time_point then) {
+    return static_cast<std::uint64_t>(std::chrono::nanoseconds(now - then).count());
+  };
+  completed.sync_ns += since(sync_start_);
   const SealedSlots waiting = sealed();
   for (const Slot* slot : waiting.all().first(buffers)) {
+    completed.busy_ns = std::max(completed.busy_ns, since(slot->begun));
     completed.operations += slot->buffer.operations();
     completed.bytes += slot->buffer.bytes();
   }

@@ -47,6 +47,7 @@ struct Completed {
   std::uint64_t operations = 0;
   std::size_t buffers = 0;  ///< as many calls of seal()
   std::uint64_t bytes = 0;
+  std::uint64_t busy_ns = 0;  ///< from the start of the first of its writes until now
   std::uint64_t sync_ns = 0;  ///< from the start of syncs until their end was seen
   Result<void> outcome;       ///< an error came after what the rest tells of
 };

@@ -9,6 +9,8 @@ namespace {
 constexpr double kNewest = 0.25;
 /// How fast a bandwidth that is no longer reached is forgotten.
 constexpr double kFading = 0.95;
+/// A batch is brief that is written in the time of so many syncs.
+constexpr double kBriefSyncs = 2;
 
 double blend(double before, double now) {
   return before == 0 ? now : before + kNewest * (now - before);
@@ -17,15 +19,30 @@ double blend(double before, double now) {
 }  // namespace
 
 FlushCosts learn(const FlushCosts& costs, const FlushSample& sample) {
-  if (sample.bytes == 0 || sample.elapsed_ns == 0) return costs;
+  if (sample.bytes == 0 || sample.elapsed_ns == 0 || sample.busy_ns == 0) return costs;
   // What flows through is no more than the device takes and no more than callers bring. The highest
   // rate seen lately is the best guess at the former. It is too low while batches are small, since
   // it contains their syncs, but then each batch is larger than the one before until it no longer
   // is.
-  const double rate = static_cast<double>(sample.bytes) / static_cast<double>(sample.elapsed_ns);
-  return {.bandwidth = std::max(rate, costs.bandwidth * kFading),
-          .arrival = blend(costs.arrival, rate),
-          .sync_ns = blend(costs.sync_ns, static_cast<double>(sample.sync_ns))};
+  const auto sample_bytes = static_cast<double>(sample.bytes);
+  const auto sync_ns = static_cast<double>(sample.sync_ns);
+  const double bytes = blend(costs.bytes, sample_bytes);
+  const double busy_ns = blend(costs.busy_ns, static_cast<double>(sample.busy_ns));
+  const double arrival = sample_bytes / static_cast<double>(sample.elapsed_ns);
+  const bool first = costs.sync_floor_ns == 0;
+  return {.bandwidth = std::max(bytes / busy_ns, costs.bandwidth * kFading),
+          .arrival = blend(costs.arrival, arrival),
+          .sync_ns = blend(costs.sync_ns, sync_ns),
+          .sync_floor_ns = first ? sync_ns : std::min(sync_ns, costs.sync_floor_ns / kFading),
+          .bytes = bytes,
+          .busy_ns = busy_ns};
+}
+
+std::uint64_t brief_batch_bytes(const FlushCosts& costs, const BatchSizerLimits& limits) {
+  const double bytes = costs.bandwidth * costs.sync_floor_ns * kBriefSyncs;
+  const auto low = static_cast<double>(limits.min_bytes);
+  const auto high = static_cast<double>(limits.max_bytes);
+  return static_cast<std::uint64_t>(std::clamp(bytes, low, high));
 }
 
 std::uint64_t batch_bytes(const FlushCosts& costs, const BatchSizerLimits& limits) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <cstring>
 #include <span>
@@ -65,6 +66,7 @@ struct BatchIOManager::Slot {
   enum class State : std::uint8_t { waiting, starting, in_flight };
   WriteBuffer buffer;
   State state = State::waiting;
+  std::chrono::steady_clock::time_point begun;  ///< when the writes were, last
   std::uint64_t plan_bytes = 0;
   WritePlan plan;
   bool planned = false;  ///< the plan is made and its blocks have been read

@@ -440,6 +440,7 @@ class RawDiskCache::Impl {
   // These belong to whoever has the turn.
   std::uint32_t failures_in_a_row_ = 0;  ///< of flushes
   FlushCosts flush_costs_;
+  std::atomic<std::uint64_t> brief_batch_bytes_{std::uint64_t{1} << 20};  ///< while some are urgent
   std::uint64_t last_flush_ns_ = 0;
   std::atomic<std::uint64_t> measured_bytes_per_s_{0}, measured_sync_ns_{0};
   std::atomic<std::uint64_t> urgent_until_ns_{0};  ///< urgent writes are expected; 0: none has come

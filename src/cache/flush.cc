@@ -217,14 +217,16 @@ void RawDiskCache::Impl::note_durable(const Completed& completed, std::uint64_t 
 }
 
 void RawDiskCache::Impl::note_flush(const Completed& completed) {
+  const std::uint64_t now = monotonic_ns();
+  const std::uint64_t elapsed = now - last_flush_ns_;
+  flush_costs_ = learn(flush_costs_, {.bytes = completed.bytes,
+                                      .elapsed_ns = elapsed,
+                                      .busy_ns = std::min(elapsed, completed.busy_ns),
+                                      .sync_ns = completed.sync_ns});
+  last_flush_ns_ = now;
   if (options_.batch_mode != BatchMode::adaptive) {
     return set_batch_target(batch_limits(options_).max_bytes);
   }
-  const std::uint64_t now = monotonic_ns();
-  flush_costs_ = learn(
-      flush_costs_,
-      {.bytes = completed.bytes, .elapsed_ns = now - last_flush_ns_, .sync_ns = completed.sync_ns});
-  last_flush_ns_ = now;
   const auto interval = std::chrono::nanoseconds(options_.flush_interval).count();
   set_batch_target(
       batch_bytes(flush_costs_, {.min_bytes = kAdaptiveBatchMin,

@@ -10,8 +10,9 @@
 namespace rawcache {
 namespace {
 
-/// Up to kSealedBuffersMax + 1 batches of this size are ahead of an urgent store.
-constexpr std::uint64_t kBatchBytes = std::uint64_t{1} << 20;
+/// Up to kSealedBuffersMax + 1 batches are ahead of an urgent store. They may be as large as this,
+/// and larger where syncs cost so much that it makes little difference.
+constexpr std::uint64_t kBatchBytesMin = std::uint64_t{1} << 20;
 /// How long after an urgent store the next one is expected.
 constexpr std::uint64_t kExpectedNs = 2'000'000'000;
 
@@ -20,13 +21,18 @@ constexpr std::uint64_t kExpectedNs = 2'000'000'000;
 void RawDiskCache::Impl::note_urgent(DirectWrite* direct) {
   if (direct != nullptr) direct->urgent = true;
   urgent_until_ns_.store(monotonic() + kExpectedNs, std::memory_order_relaxed);
-  if (io_->target_bytes() > kBatchBytes) io_->set_target(kBatchBytes);
+  const std::uint64_t brief = brief_batch_bytes_.load(std::memory_order_relaxed);
+  if (io_->target_bytes() > brief) io_->set_target(brief);
 }
 
 void RawDiskCache::Impl::set_batch_target(std::uint64_t bytes) {
+  const std::uint64_t high = std::max(kBatchBytesMin, batch_limits(options_).max_bytes);
+  const std::uint64_t brief = brief_batch_bytes(
+      flush_costs_, {.min_bytes = kBatchBytesMin, .max_bytes = high, .interval_ns = 0});
+  brief_batch_bytes_.store(brief, std::memory_order_relaxed);
   const std::uint64_t until = urgent_until_ns_.load(std::memory_order_relaxed);
   const bool expected = until != 0 && monotonic() < until;
-  io_->set_target(expected ? std::min(bytes, kBatchBytes) : bytes);
+  io_->set_target(expected ? std::min(bytes, brief) : bytes);
 }
 
 }  // namespace rawcache
