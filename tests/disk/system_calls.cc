@@ -1,6 +1,7 @@
 #include "disk/system_calls.h"
 
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #if defined(RAWCACHE_HAVE_URING)
@@ -9,20 +10,25 @@
 
 #include <algorithm>
 #include <cstdarg>
+#include <utility>
 
 namespace rawcache::testing {
 
-Script reads, writes, syncs, opens, locks, modes, allocations, file_syncs, states, flags, memory;
+Script reads, writes, syncs, opens, locks, modes, allocations, file_syncs, file_system_syncs,
+    states, looks, flags, controls, memory;
 Script submissions, completions, rings, registered_files, registered_memory;
 std::optional<Alignments> alignments;
+std::function<void()> before_opening;
 
 void reset_scripts() {
   for (Script* script :
-       {&reads, &writes, &syncs, &opens, &locks, &modes, &allocations, &file_syncs, &states, &flags,
-        &memory, &submissions, &completions, &rings, &registered_files, &registered_memory}) {
+       {&reads, &writes, &syncs, &opens, &locks, &modes, &allocations, &file_syncs,
+        &file_system_syncs, &states, &looks, &flags, &controls, &memory, &submissions, &completions,
+        &rings, &registered_files, &registered_memory}) {
     script->reset();
   }
   alignments.reset();
+  before_opening = {};
 }
 
 }  // namespace rawcache::testing
@@ -48,12 +54,16 @@ int __wrap_fdatasync(int fd) { return syncs.fails() ? -1 : __real_fdatasync(fd);
 int __real_fsync(int fd);
 int __wrap_fsync(int fd) { return file_syncs.fails() ? -1 : __real_fsync(fd); }
 
+int __real_syncfs(int fd);
+int __wrap_syncfs(int fd) { return file_system_syncs.fails() ? -1 : __real_syncfs(fd); }
+
 int __real_open(const char* path, int flags, ...);
 int __wrap_open(const char* path, int flags, ...) {
   va_list more;
   va_start(more, flags);
   const unsigned mode = (flags & O_CREAT) != 0 ? va_arg(more, unsigned) : 0;
   va_end(more);
+  if (const auto act = std::exchange(before_opening, {})) act();
   return opens.fails() ? -1 : __real_open(path, flags, mode);
 }
 
@@ -70,9 +80,9 @@ int __wrap_fstat(int fd, struct stat* status) {
 
 int __real_statx(int fd, const char* path, int how, unsigned mask, struct statx* status);
 int __wrap_statx(int fd, const char* path, int how, unsigned mask, struct statx* status) {
-  const int looked = __real_statx(fd, path, how, mask, status);
+  const int looked = looks.fails() ? -1 : __real_statx(fd, path, how, mask, status);
 #if defined(STATX_DIOALIGN)
-  if (alignments) {
+  if (looked == 0 && alignments) {
     status->stx_mask |= STATX_DIOALIGN;
     status->stx_dio_offset_align = alignments->io;
     status->stx_dio_mem_align = alignments->memory;
@@ -88,6 +98,15 @@ int __wrap_fcntl(int fd, int command, ...) {
   const int value = command == F_SETFL ? va_arg(more, int) : 0;
   va_end(more);
   return flags.fails() ? -1 : __real_fcntl(fd, command, value);
+}
+
+int __real_ioctl(int fd, unsigned long request, ...);
+int __wrap_ioctl(int fd, unsigned long request, ...) {
+  va_list more;
+  va_start(more, request);
+  void* const answer = va_arg(more, void*);
+  va_end(more);
+  return controls.fails() ? -1 : __real_ioctl(fd, request, answer);
 }
 
 int __real_posix_memalign(void** at, std::size_t alignment, std::size_t size);

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 
 namespace rawcache::testing {
@@ -32,8 +33,8 @@ struct Script {
     bytes_max = ~std::size_t{0};
   }
 };
-extern Script reads, writes, syncs, opens, locks, modes, allocations, file_syncs, states, flags,
-    memory;
+extern Script reads, writes, syncs, opens, locks, modes, allocations, file_syncs, file_system_syncs,
+    states, looks, flags, controls, memory;
 extern Script submissions, completions, rings, registered_files, registered_memory;  // of io_uring
 
 /// What the kernel says that direct I/O wants; nothing: the truth.
@@ -42,6 +43,9 @@ struct Alignments {
   std::uint32_t memory = 0;
 };
 extern std::optional<Alignments> alignments;
+
+/// Called before the next opening.
+extern std::function<void()> before_opening;
 
 /// All as if there were no scripts.
 void reset_scripts();

@@ -88,6 +88,17 @@ TEST_F(SystemCalls, AnInterruptedSyncIsDoneAgainAndAFailedOneIsNot) {
   EXPECT_EQ(synced.error().os_error(), EIO);
 }
 
+TEST_F(SystemCalls, WithoutMemoryToAlignWhatIsNotAlignedNothingIsDoneAndThatIsSaid) {
+  ASSERT_TRUE(disk_->write(0, written_.bytes()));
+  const auto unaligned = read_.bytes().subspan(8, 4096);
+  memory.fail(1, ENOMEM);
+  EXPECT_EQ(disk_->read(0, unaligned).error(), Errc::out_of_memory);
+  memory.fail(1, ENOMEM);
+  EXPECT_EQ(disk_->write(0, unaligned).error(), Errc::out_of_memory);
+  EXPECT_EQ(disk_->write(1, unaligned).error(), Errc::invalid_io) << "whatever its memory";
+  EXPECT_TRUE(is_read_back(0));
+}
+
 // --- Opening and making files ---
 
 TEST_F(SystemCalls, AnInterruptedOpeningIsCarriedOutAllTheSame) {
@@ -109,7 +120,7 @@ TEST_F(SystemCalls, EachStepOfMakingAFileMayFailAndThenThereIsNone) {
   };
   const std::string path = directory_ / "new";
   for (const Step& step :
-       {Step{&opens, 0, EACCES, Errc::permission_denied},
+       {Step{&opens, 0, EACCES, Errc::permission_denied}, Step{&opens, 0, EBUSY, Errc::mounted},
         Step{&modes, 0, EPERM, Errc::permission_denied},
         Step{&allocations, 0, ENOSPC, Errc::no_space}, Step{&allocations, 0, EFBIG, Errc::no_space},
         Step{&file_syncs, 0, EIO, Errc::io_error},
@@ -139,6 +150,21 @@ TEST_F(SystemCalls, AFileThatCannotBeLookedAtOrLockedIsNotOpened) {
   locks.fail(1, ENOLCK);
   EXPECT_EQ(open_disk(directory_ / "disk").error(), Errc::io_error);
   EXPECT_TRUE(open_disk(directory_ / "disk")) << "nothing was changed";
+  locks.fail(1, ENOLCK);
+  EXPECT_EQ(open_disk(directory_ / "new", {.create_bytes = kBytes}).error(), Errc::io_error);
+}
+
+TEST_F(SystemCalls, AFileThatIsReplacedBySomethingElseWhileItIsOpenedIsNotTaken) {
+  disk_.reset();
+  const std::string path = directory_ / "disk";
+  before_opening = [&] {
+    std::filesystem::remove(path);
+    ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  };
+  const auto opened = open_disk(path);
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error(), Errc::io_error);
+  EXPECT_NE(opened.error().message().find("replaced"), std::string::npos);
 }
 
 TEST_F(SystemCalls, WhatTheKernelSaysOfAnOpeningIsToldAsWhatItMeans) {
@@ -166,6 +192,12 @@ TEST_F(SystemCalls, WhatTheKernelSaysOfAnOpeningIsToldAsWhatItMeans) {
 TEST_F(SystemCalls, AFileThatAnotherCacheHoldsIsWaitedForAndThenToldAsSuch) {
   opens.fail(1, EBUSY);
   EXPECT_EQ(open_disk(directory_ / "disk").error(), Errc::already_open);
+  // Where that cannot be found out it is in use, by whomever.
+  opens.fail(2, EBUSY);
+  EXPECT_EQ(open_disk(directory_ / "disk").error(), Errc::mounted);
+  opens.fail(1, EBUSY);
+  locks.fail(1, ENOLCK);
+  EXPECT_EQ(open_disk(directory_ / "disk").error(), Errc::mounted);
 }
 
 TEST_F(SystemCalls, AFileThatSomebodyElseMakesMeanwhileIsTakenAsItIsThen) {
@@ -182,6 +214,10 @@ TEST_F(SystemCalls, WhereTheDirectoryCannotBeOpenedItsFileSystemIsSynced) {
   std::filesystem::current_path(std::filesystem::path(directory_ / "x").parent_path());
   EXPECT_TRUE(open_disk("relative", {.create_bytes = kBytes}));
   std::filesystem::current_path(before);
+  opens.fail(1, EACCES, 1);
+  file_system_syncs.fail(1, EIO);
+  EXPECT_EQ(open_disk(directory_ / "newer", {.create_bytes = kBytes}).error(), Errc::io_error);
+  EXPECT_FALSE(std::filesystem::exists(directory_ / "newer"));
 }
 
 // --- Direct I/O ---
@@ -290,6 +326,37 @@ TEST_F(UringCalls, ARefusedSubmissionIsTriedAgainOrDoneWithout) {
   }
 }
 
+TEST_F(UringCalls, MoreBytesThanAreUnderWayAtOnceAllArrive) {
+  IoBatch writing = batch(IoRequest::Kind::write, written_);
+  ASSERT_TRUE(disk_->run(writing));
+  constexpr std::size_t kLarge = 16 * kBytes, kReads = 10;
+  AlignedBuffer into = AlignedBuffer::allocate(kReads * kLarge);
+  IoBatch reading;
+  for (std::size_t i = 0; i < kReads; ++i) {
+    reading.requests.push_back(
+        {IoRequest::Kind::read, i * kBytes, into.data() + i * kLarge, kLarge});
+  }
+  ASSERT_TRUE(disk_->run(reading));
+  for (std::size_t at = 0; at < into.size(); at += kBytes) {
+    ASSERT_EQ(std::memcmp(into.data() + at, written_.data(), kBytes), 0) << at;
+  }
+}
+
+TEST_F(UringCalls, WhatTheKernelHasNotTakenOfABatchThatIsGivenUpIsNotSentWithALaterOne) {
+  submissions.fail(1, EINTR);
+  {
+    IoBatch given_up = batch(IoRequest::Kind::write, written_);
+    ASSERT_TRUE(disk_->submit(given_up));
+  }
+  const AlignedBuffer zeros = AlignedBuffer::allocate(kBytes);
+  for (int pass = 0; pass < 2; ++pass) {
+    for (std::size_t i = 0; i < kRequests; ++i) {
+      ASSERT_TRUE(disk_->read(i * kBytes, read_.bytes()));
+      ASSERT_EQ(std::memcmp(read_.data(), zeros.data(), kBytes), 0) << i;
+    }
+  }
+}
+
 TEST_F(UringCalls, AnErrorIsThatOfItsRequestAndNothingMovedIsOne) {
   completions.fail(1, ENOSPC, 3);
   IoBatch some = batch(IoRequest::Kind::write, written_);
@@ -327,6 +394,45 @@ TEST_F(UringCalls, WithoutRegisteredFilesAndMemoryAllIsWell) {
   disk_->use_memory(written_.bytes());
   disk_->use_memory(read_.bytes());
   expect_all_is_well([] {});
+  IoBatch first = batch(IoRequest::Kind::write, written_);
+  ASSERT_TRUE(disk_->submit(first));
+  expect_all_is_well([] {});  // with a ring of its own
+  disk_->wait(first, first.requests.size());
+}
+
+TEST_F(UringCalls, MemoryThatIsRegisteredInPartServesAllTheSame) {
+  disk_->use_memory({});
+  disk_->use_memory(written_.bytes().first(kBytes / 2));
+  disk_->use_memory(read_.bytes().first(kBytes / 2));
+  expect_all_is_well([] {});
+}
+
+TEST_F(UringCalls, BothThatAreDoneWithoutAreTold) {
+  disk_.reset();
+  flags.fail(1, EINVAL);
+  rings.fail(1, ENOSYS);
+  const auto opened = open_disk(directory_ / "ring");
+  ASSERT_TRUE(opened);
+  const std::string& told = (*opened)->info().fallback_reason;
+  EXPECT_NE(told.find("O_DIRECT"), std::string::npos) << told;
+  EXPECT_NE(told.find("; io_uring"), std::string::npos) << told;
+}
+
+TEST_F(UringCalls, ASyncInTheBackgroundIsToldAsItEndedWhoeverCarriedItOut) {
+  const auto outcome = [&] {
+    IoBatch sync;
+    disk_->start_sync(sync);
+    const auto done = disk_->finish_sync(sync);
+    return done ? 0 : done.error().os_error();
+  };
+  EXPECT_EQ(outcome(), 0);
+  completions.fail(1, EIO);
+  EXPECT_EQ(outcome(), EIO);
+  EXPECT_EQ(outcome(), 0);
+  completions.fail(1'000'000, EAGAIN);  // it is carried out without the ring
+  EXPECT_EQ(outcome(), 0);
+  syncs.fail(1, EIO);
+  EXPECT_EQ(outcome(), EIO);
 }
 
 TEST_F(UringCalls, ARingThatCannotBeMadeLaterIsDoneWithout) {
