@@ -98,6 +98,20 @@ enum class Mutant : std::uint8_t {
   // Dictionaries
   kDictionaryNotCompared,  ///< a value is decompressed with another dictionary in its slot
 
+  // Hints
+  kHintsNotLoaded,          ///< what eviction remembers is forgotten by an orderly close
+  kHintsAfterACrash,        ///< what eviction remembered before a crash is believed after it
+  kHintsOfOlderCheckpoint,  ///< the hints of the older of two checkpoints are believed
+  kUnsoundHintsKept,        ///< hints are believed as far as they make sense
+  kEarnedCopiesForgotten,   ///< what eviction may copy is forgotten by an orderly close
+
+  // Urgent stores
+  kUrgentHasNoTurn,      ///< who is urgent waits for a turn to flush like everybody else
+  kUrgentStarvesOthers,  ///< nobody else has a turn while urgent stores come
+  kUrgentNotStarted,     ///< an urgent buffered store waits until its batch is full
+  kBatchesStayLarge,     ///< much may be ahead of an urgent store
+  kBatchesStaySmall,     ///< batches stay small when no urgent stores come any more
+
   // Superblock
   kOlderSuperblockChosen,  ///< the older of two superblocks is used
   kSuperblockInPlace,      ///< the superblock that counts is overwritten

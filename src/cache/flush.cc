@@ -7,6 +7,7 @@
 #include <new>
 #include <thread>
 
+#include "base/mutant.h"
 #include "cache/cache_impl.h"
 
 namespace rawcache {
@@ -42,7 +43,7 @@ RawDiskCache::Impl::Turn::Turn(Impl& impl, const DirectWrite& direct) : impl_(im
   if (direct.urgent && --impl_.urgent_waiting_ == 0 && !had_) impl_.turn_ended_.notify_all();
   if (!had_) return;
   impl_.turn_taken_ = true;
-  impl_.turn_was_urgent_ = direct.urgent;
+  impl_.turn_was_urgent_ = direct.urgent && !mutated(Mutant::kUrgentStarvesOthers);
 }
 
 RawDiskCache::Impl::Turn::~Turn() {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/mutant.h"
 #include "cache/cache_impl.h"
 #include "cache/checkpoint_io.h"
 
@@ -48,7 +49,8 @@ Result<void> RawDiskCache::Impl::write_hints(CheckpointWriter& writer) const {
 }
 
 void RawDiskCache::Impl::load_hints(int area) {
-  if (!ghost_) return;
+  if (!ghost_ || mutated(Mutant::kHintsNotLoaded)) return;
+  if (mutated(Mutant::kHintsOfOlderCheckpoint)) area = 1 - area;
   auto reader = CheckpointReader::open_hints(*disk_, superblock_, area);
   if (!reader) return;
   MutexLock lock(log_mutex_);
@@ -61,7 +63,8 @@ void RawDiskCache::Impl::load_hints(int area) {
             reader->read(std::as_writable_bytes(std::span(keys).first(count))) &&
             ghost_->load_bucket(bucket, std::span(keys).first(count));
   }
-  if (!sound) return ghost_->clear();
+  if (!sound && !mutated(Mutant::kUnsoundHintsKept)) return ghost_->clear();
+  if (mutated(Mutant::kEarnedCopiesForgotten)) return;
   if (tokens_per_byte_ > 0) tokens_ = std::min(tokens, tokens_max_);
 }
 

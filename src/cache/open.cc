@@ -240,7 +240,7 @@ Result<void> RawDiskCache::Impl::start() {
   if (auto erased = erase_blocks(recovered->cut_off); !erased) return erased;
   recovery_counts_ = recovered->counts;
   recovery_counts_.read_bytes = disk_->counters().read_bytes - disk_counters_at_open_.read_bytes;
-  if (clean) {
+  if (clean || mutated(Mutant::kHintsAfterACrash)) {
     load_hints(recovered->checkpoint_area);
     if (auto noted = note_opened(recovered->checkpoint_generation); !noted) return noted;
   }

@@ -148,11 +148,11 @@ Result<RawDiskCache::Impl::StoredAs> RawDiskCache::Impl::begin_write(const Write
   if (auto copied = make_copy_that_waits(writing); !copied) return std::unexpected(copied.error());
   if (auto appended = append(writing); !appended) return std::unexpected(appended.error());
   if (memory_ && writing.verdict != Verdict::overtaken) tell_memory(call, writing);
-  const bool due =
-      background_failed_.load(std::memory_order_relaxed) || io_->flush_due() || call.urgent;
+  const bool urgent = call.urgent && !mutated(Mutant::kUrgentNotStarted);
+  const bool due = background_failed_.load(std::memory_order_relaxed) || io_->flush_due() || urgent;
   // What is refused is told that, and not how the flush went.
   if (!call.durable && due && writing.verdict != Verdict::refuse) {
-    if (auto started = start_due_flush(call.urgent); !started) {
+    if (auto started = start_due_flush(urgent); !started) {
       return std::unexpected(std::move(started.error()));
     }
   }

@@ -5,6 +5,7 @@
 // And whoever is urgent has the next turn to flush.
 #include <algorithm>
 
+#include "base/mutant.h"
 #include "cache/cache_impl.h"
 
 namespace rawcache {
@@ -19,7 +20,8 @@ constexpr std::uint64_t kExpectedNs = 2'000'000'000;
 }  // namespace
 
 void RawDiskCache::Impl::note_urgent(DirectWrite* direct) {
-  if (direct != nullptr) direct->urgent = true;
+  if (direct != nullptr) direct->urgent = !mutated(Mutant::kUrgentHasNoTurn);
+  if (mutated(Mutant::kBatchesStayLarge)) return;
   urgent_until_ns_.store(monotonic() + kExpectedNs, std::memory_order_relaxed);
   const std::uint64_t brief = brief_batch_bytes_.load(std::memory_order_relaxed);
   if (io_->target_bytes() > brief) io_->set_target(brief);
@@ -31,7 +33,7 @@ void RawDiskCache::Impl::set_batch_target(std::uint64_t bytes) {
       flush_costs_, {.min_bytes = kBatchBytesMin, .max_bytes = high, .interval_ns = 0});
   brief_batch_bytes_.store(brief, std::memory_order_relaxed);
   const std::uint64_t until = urgent_until_ns_.load(std::memory_order_relaxed);
-  const bool expected = until != 0 && monotonic() < until;
+  const bool expected = until != 0 && (monotonic() < until || mutated(Mutant::kBatchesStaySmall));
   io_->set_target(expected ? std::min(bytes, brief) : bytes);
 }
 

@@ -191,6 +191,27 @@ TEST_F(EvictionTest, WhatHasGoneIsRememberedAcrossAnOrderlyCloseOnly) {
   EXPECT_EQ(get(key(gone)), value_of(key(gone), 2, kSize));
 }
 
+// A key that has come back is not remembered any more: the close before knew it, the last does not.
+TEST_F(EvictionTest, WhatWasRememberedAtTheLastOfManyClosesCounts) {
+  constexpr std::uint64_t kBack = 10;
+  churn(1.5, 1);
+  reopen();
+  const std::uint64_t gone = next_ - cache->stats().capacity_bytes * 13 / 10 / kSize;
+  const auto store_again = [&](std::uint64_t version) {
+    for (std::uint64_t i = gone; i < gone + kBack; ++i) {
+      ASSERT_TRUE(cache->remove_buffered(key(i)));
+      ASSERT_TRUE(cache->store_buffered(key(i), value_of(key(i), version, kSize)));
+    }
+  };
+  store_again(2);
+  EXPECT_EQ(cache->stats().ghost_hits, kBack);
+  ASSERT_EQ(cache->stats().checkpoints, 0u) << "that of the close before is still there";
+  reopen();
+  EXPECT_GT(cache->stats().ghost_entries, 100u);
+  store_again(3);
+  EXPECT_EQ(cache->stats().ghost_hits, 0u);
+}
+
 TEST_F(EvictionTest, WhatMayBeCopiedIsKnownAcrossAnOrderlyClose) {
   churn(2, 1);
   // Not hot enough for their segments to stay as they are.

@@ -90,7 +90,7 @@ TEST_F(UrgentTest, BatchesAreSmallWhileUrgentStoresComeAndLargeAgainAfterwards) 
 
 // One thread flushes, others wait for their turn to do so; the urgent one comes last.
 TEST_F(UrgentTest, TheNextTurnToFlushIsTheirs) {
-  constexpr int kOthers = 4;
+  constexpr int kOthers = 12;
   std::atomic<bool> blocked = true;
   std::atomic<int> syncs = 0;
   std::atomic<std::thread::id> second;
@@ -121,6 +121,37 @@ TEST_F(UrgentTest, TheNextTurnToFlushIsTheirs) {
   device->at_each_request({});
   EXPECT_EQ(second.load(), urgent);
   EXPECT_EQ(get("urgent"), "value");
+}
+
+// Whenever somebody syncs another urgent store comes and waits for the next turn. It and whoever
+// else waits may have it after an urgent one; only if it always went first they never would.
+TEST_F(UrgentTest, AStreamOfThemDoesNotKeepOthersFromFlushing) {
+  constexpr int kRoundsMax = 20;
+  std::atomic<int> rounds = 0;
+  std::atomic<std::thread::id> other;
+  std::vector<std::thread> threads;  // of whoever has the turn
+  const auto store_urgent = [&](const std::string& key) {
+    threads.emplace_back([this, key] { EXPECT_TRUE(cache->store(key, "value", kUrgent)); });
+    while (get(key) != "value") std::this_thread::yield();
+  };
+  const auto flush_as_other = [&] {
+    other = std::this_thread::get_id();
+    EXPECT_TRUE(cache->flush_writes());
+  };
+  std::atomic<bool> over = false;
+  device->at_each_request([&](const FaultyDisk::Event& event) {
+    if (event.op != FaultyDisk::Op::sync || over) return;
+    over = std::this_thread::get_id() == other.load() || rounds == kRoundsMax;
+    if (over) return;
+    if (++rounds == 1) threads.emplace_back(flush_as_other);
+    for (const char* const name : {"a ", "b "}) store_urgent(name + std::to_string(rounds));
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));  // until they wait
+  });
+  EXPECT_TRUE(cache->store("first", "value"));
+  while (!over) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  for (std::thread& thread : threads) thread.join();
+  device->at_each_request({});
+  EXPECT_LT(rounds, kRoundsMax);
 }
 
 }  // namespace
