@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <thread>
+#include <tuple>
 
 #include "format/dictionary.h"
 #include "format/value_codec.h"
@@ -154,6 +156,36 @@ TEST_F(DictionaryTest, APowerCutWhileOneIsWrittenCostsNothing) {
     crash(seed % 2 == 0 ? CrashPolicy::any_garbage : CrashPolicy::any_torn, seed);
     EXPECT_GE(cache->stats().dictionaries, 1u);
     EXPECT_EQ(found(), kMany);
+  }
+}
+
+// Somebody stores while a dictionary is written. A write of it that fails does not concern them; a
+// sync that fails may be that of what they have written, and is told once.
+TEST_F(DictionaryTest, ThatCannotBeWrittenFailsWhoStoresOnlyIfItsSyncFailed) {
+  using Op = FaultyDisk::Op;
+  for (const auto& [op, training, storing] :
+       {std::tuple{Op::write, "io_error", "ok"}, {Op::sync, "sync_failed", "sync_failed"}}) {
+    SCOPED_TRACE(training);
+    store_many();
+    const std::string meanwhile = std::string("while training: ") + training;
+    std::string stored;
+    std::thread thread;
+    device->at_each_request([&, wanted = op](const FaultyDisk::Event& event) {
+      if (event.op != wanted || thread.joinable()) return;
+      thread = std::thread([&] { stored = outcome(cache->store(meanwhile, "value")); });
+      while (get(meanwhile) != "value") std::this_thread::yield();  // it waits to be flushed
+      faults().fail(wanted, 1, EIO);
+    });
+    EXPECT_EQ(outcome(cache->train_dictionary()), training);
+    ASSERT_TRUE(thread.joinable());
+    thread.join();
+    device->at_each_request({});
+    EXPECT_EQ(stored, storing);
+    EXPECT_EQ(cache->stats().dictionaries, 0u);
+    const std::string found = stored == "ok" ? "value" : "error not_found";
+    EXPECT_EQ(get(meanwhile), found);
+    crash(CrashPolicy::lose_all);
+    EXPECT_EQ(get(meanwhile), found);
   }
 }
 
