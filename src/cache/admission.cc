@@ -215,10 +215,7 @@ std::optional<Result<Value>> RawDiskCache::Impl::find_waiting(std::string_view k
   if (!raw) return std::unexpected(Error(Errc::out_of_memory, "read_buffer_bytes"));
   const std::span<std::byte> value = raw.bytes.first(item->encoding.raw_bytes);
   const auto restored = compressor_.decompress(item->encoding, item->value, value);
-  if (restored == Compressor::Restored::no) {
-    return std::unexpected(Error(Errc::out_of_memory, "decompression"));
-  }
-  if (restored == Compressor::Restored::no_dictionary) {
+  if (restored != Compressor::Restored::yes) {  // its dictionary is gone
     MutexLock lock(log_mutex_);
     waiting_->erase_if(key_hash, item->sequence);
     return std::nullopt;

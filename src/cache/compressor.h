@@ -39,11 +39,11 @@ class Compressor {
 
   enum class Restored : std::uint8_t {
     yes,
-    no,             ///< `packed` cannot be what was stored, or memory is short
+    no,             ///< `packed` cannot be what was stored
     no_dictionary,  ///< the one that it was compressed with is gone
   };
   /// Restores a value into `out`, which has the raw size of its encoding. The codec must be one of
-  /// this build's.
+  /// this build's. Throws std::bad_alloc if memory is short.
   Restored decompress(const Encoding& encoding, std::span<const std::byte> packed,
                       std::span<std::byte> out);
 

@@ -4,6 +4,7 @@
 #include <bit>
 #include <climits>
 #include <cstring>
+#include <new>
 
 #ifdef RAWCACHE_HAVE_LZ4
 #include <lz4.h>
@@ -127,7 +128,7 @@ class Zstd {
   bool decompress(std::span<const std::byte> packed, std::span<std::byte> out,
                   const Dictionary* dictionary) {
     if (decompressor_ == nullptr) decompressor_ = ZSTD_createDCtx();
-    if (decompressor_ == nullptr) return false;
+    if (decompressor_ == nullptr) throw std::bad_alloc();  // which says nothing about the value
     const std::size_t size =
         dictionary != nullptr
             ? ZSTD_decompress_usingDDict(

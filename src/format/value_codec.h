@@ -35,7 +35,8 @@ class ValueCodec {
                                       std::span<std::byte> out,
                                       const Dictionary* dictionary = nullptr);
   /// Fills `out`, all of it and nothing beside it. False: `packed` is not what a value of that size
-  /// was compressed to, or memory is short. The codec must be one of this build's.
+  /// was compressed to. Throws std::bad_alloc if memory is short. The codec must be one of this
+  /// build's.
   bool decompress(Codec codec, std::span<const std::byte> packed, std::span<std::byte> out,
                   const Dictionary* dictionary = nullptr);
 

@@ -68,6 +68,20 @@ int __wrap_posix_memalign(void** memory, std::size_t alignment, std::size_t size
   return __real_posix_memalign(memory, alignment, size);
 }
 
+#if defined(RAWCACHE_HAVE_ZSTD)
+
+void* __real_ZSTD_createCCtx();
+void* __wrap_ZSTD_createCCtx() {
+  return rawcache::testing::fails_now() ? nullptr : __real_ZSTD_createCCtx();
+}
+
+void* __real_ZSTD_createDCtx();
+void* __wrap_ZSTD_createDCtx() {
+  return rawcache::testing::fails_now() ? nullptr : __real_ZSTD_createDCtx();
+}
+
+#endif
+
 }  // extern "C"
 
 namespace {

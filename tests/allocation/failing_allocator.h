@@ -1,5 +1,5 @@
 // The allocator of a test binary, which fails when it is told to. Linked in place of operator new;
-// posix_memalign and malloc are wrapped by the linker (tests/CMakeLists.txt).
+// posix_memalign, malloc and what zstd allocates are wrapped by the linker (tests/CMakeLists.txt).
 #pragma once
 
 #include <cstdint>

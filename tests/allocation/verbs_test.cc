@@ -7,8 +7,10 @@
 #include <cerrno>
 #include <map>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "allocation/exempt_disk.h"
 #include "allocation/failing_allocator.h"
@@ -51,6 +53,7 @@ class Calls {
 
   void look_up(const std::string& key);
   void look_up_async(const std::string& key);
+  void look_up_together(const std::vector<std::string>& keys);
   /// Without an error.
   void look_up_all(RawDiskCache& cache);
 
@@ -163,6 +166,19 @@ void Calls::look_up_async(const std::string& key) {
   EXPECT_TRUE(may_be(key, found) || found.error() == Errc::out_of_memory) << key;
 }
 
+void Calls::look_up_together(const std::vector<std::string>& keys) {
+  std::optional<Scope> scope(std::in_place);
+  try {
+    const auto found = cache_.lookup_batch(keys);
+    scope.reset();
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      EXPECT_TRUE(may_be(keys[i], found[i]) || found[i].error() == Errc::out_of_memory) << keys[i];
+    }
+  } catch (const std::bad_alloc&) {  // no memory for the results themselves
+    scope.reset();
+  }
+}
+
 void Calls::look_up_all(RawDiskCache& cache) {
   for (int i = 0; i < kKeys; ++i) {
     const std::string key = "key " + std::to_string(i);
@@ -189,6 +205,7 @@ void call_in_every_way(Calls& calls, std::int64_t& time) {
     calls.look_up(b);
     calls.store(d, durable);
     calls.look_up_async(a);
+    calls.look_up_together({a, b, c, d, e});
   }
   if (calls.clear_at(time + 10)) {
     time += 20;
