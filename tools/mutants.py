@@ -57,7 +57,7 @@ KILLERS = {
     "kRequestErrorIgnored": ("batch_test", "BatchIO.AFullDiskIsReportedAsSuch"),
     "kSyncSkipped": ("contracts_test", "Durability.AFlushMakesEverythingBeforeItDurable"),
     "kSyncBeforeWrites": ("batch_test", "BatchIOOfEightBytes.TheThreeWritesOfTheSpecificationReachTheDeviceAsOneWriteAndOneSync"),
-    "kSyncCoversLater": ("batch_test", "BackgroundSync.MakesNothingDurableThatWasWrittenAfterItBegan"),
+    "kSyncCoversLater": ("batch_test", "BackgroundSync.MakesNothingDurableThatIsStillBeingWritten"),
     "kOnlySyncedAgain": ("batch_test", "BatchIO.AFailedSyncIsFollowedByAllWritesAndOnlyThenByTheNextSync"),
     "kReadsNotRepeated": ("batch_test", "BatchIO.AReadDuringWhichItsBlockIsDestroyedByAFailedWriteIsDoneAgain"),
     "kFillingBufferNotRead": ("batch_test", "BatchIO.PendingBytesAreServedWithoutTheDevice"),

@@ -94,6 +94,23 @@ TEST_F(BackgroundSync, MakesNothingDurableThatWasWrittenAfterItBegan) {
   EXPECT_EQ(kinds(), "sbs");
 }
 
+TEST_F(BackgroundSync, MakesNothingDurableThatIsStillBeingWritten) {
+  disk.hold(4096);
+  seal('a');
+  seal('b');
+  progress();
+  EXPECT_EQ(kinds(), "wwb");
+  disk.release_syncs();
+  progress();
+  EXPECT_EQ(told, 1U);
+  EXPECT_EQ(durable(), "a");
+  disk.release();
+  const Completed completed = io->complete();
+  ASSERT_TRUE(completed.outcome);
+  EXPECT_EQ(completed.buffers, 1U);
+  EXPECT_EQ(durable(), "ab");
+}
+
 TEST_F(BackgroundSync, IsWaitedForWhenAllBuffersAreTaken) {
   for (char letter = 'a'; io->can_seal(); ++letter) seal(letter);
   progress();

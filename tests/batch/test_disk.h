@@ -49,9 +49,10 @@ class TestDisk final : public Disk {
   void fail_reads_of(const Extent& bad) {
     set([&] { bad_ = bad; });
   }
-  /// Writes do not complete until release().
-  void hold() {
-    set([&] { held_ = true; });
+  /// Writes, those of batches that begin at this offset or behind it, do not complete until
+  /// release().
+  void hold(std::uint64_t from = 0) {
+    set([&] { held_ = true, held_from_ = from; });
   }
   void release() {
     set([&] { held_ = false; });
@@ -141,9 +142,10 @@ class TestDisk final : public Disk {
   void do_wait(IoBatch& batch, std::size_t at_least) override {
     std::unique_lock lock(mutex_);
     const bool is_sync = batch.requests.front().kind == IoRequest::Kind::sync;
-    bool& held = is_sync ? syncs_held_ : held_;
-    if (held && at_least == 0) return;
-    released_.wait(lock, [&] { return !held; });
+    const std::uint64_t begin = batch.requests.front().offset;
+    const auto held = [&] { return is_sync ? syncs_held_ : held_ && begin >= held_from_; };
+    if (held() && at_least == 0) return;
+    released_.wait(lock, [&] { return !held(); });
     if (is_sync) return end_sync(batch);
     for (IoRequest& request : batch.requests) {
       if (request.done) continue;
@@ -195,6 +197,7 @@ class TestDisk final : public Disk {
   int write_fault_ = 0, sync_fault_ = 0, write_errno_ = EIO;
   unsigned fail_one_in_ = 0;
   bool all_writes_fail_ = false, held_ = false, syncs_held_ = false;
+  std::uint64_t held_from_ = 0;
   std::uint64_t random_ = 1;
 };
 

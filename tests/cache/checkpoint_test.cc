@@ -107,11 +107,17 @@ class LargeCheckpoint : public CheckpointTest {
     }
   }
   /// Closes the cache, calls these when the first and the last chunk of its checkpoint are written,
-  /// cuts the power and opens the cache again.
+  /// cuts the power and opens the cache again. Sets behind_header_.
   void close_with(const std::function<void()>& at_first, const std::function<void()>& at_last) {
     std::size_t chunks = 0;
+    std::mt19937_64 random(1);
+    bool header = false;
     std::atomic<bool> slow{false};
     device->at_each_request([&](const FaultyDisk::Event& event) {
+      if (header && behind_header_.empty()) {
+        behind_header_ = device->medium().crash(random, CrashPolicy::keep_all);
+      }
+      header = header || is_header(event);
       if (is_chunk(event)) {
         slow = ++chunks == 1;  // the sync after it
         if (chunks == 1) at_first();
@@ -124,16 +130,20 @@ class LargeCheckpoint : public CheckpointTest {
     close();
     EXPECT_EQ(chunks, 3u);
     device->at_each_request({});
-    std::mt19937_64 random(1);
     replace_device(device->medium().crash(random, CrashPolicy::lose_all));
     open();
   }
 
   std::string last_;
+  std::vector<std::byte> behind_header_;  ///< what a power cut before the next request leaves
 };
 
 TEST_F(LargeCheckpoint, PointsToNothingThatAPowerCutMayLose) {
   close_with([&] { EXPECT_TRUE(cache->store_buffered(last_, "new")); }, [] {});
+  EXPECT_EQ(get(last_), "new");
+  ASSERT_FALSE(behind_header_.empty());
+  replace_device(std::move(behind_header_));
+  open();
   EXPECT_EQ(get(last_), "new");
 }
 
