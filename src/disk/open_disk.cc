@@ -185,6 +185,9 @@ Result<FileDescriptor> create_file(const std::string& path, std::uint64_t bytes)
   if (!fd && errno == EEXIST) return FileDescriptor();
   if (!fd) return failure(path, errno);
   if (Result<void> locked = lock(fd.get(), path); !locked) {
+    // Whoever has it locked by now has found a file that is whole but for its size, and will say
+    // so.
+    if (locked.error() != Errc::already_open) ::unlink(path.c_str());
     return std::unexpected(locked.error());
   }
   if (const int os_error = fill_new_file(path, fd.get(), bytes); os_error != 0) {

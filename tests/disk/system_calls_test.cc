@@ -152,6 +152,7 @@ TEST_F(SystemCalls, AFileThatCannotBeLookedAtOrLockedIsNotOpened) {
   EXPECT_TRUE(open_disk(directory_ / "disk")) << "nothing was changed";
   locks.fail(1, ENOLCK);
   EXPECT_EQ(open_disk(directory_ / "new", {.create_bytes = kBytes}).error(), Errc::io_error);
+  EXPECT_FALSE(std::filesystem::exists(directory_ / "new")) << "a whole file or none";
 }
 
 TEST_F(SystemCalls, AFileThatIsReplacedBySomethingElseWhileItIsOpenedIsNotTaken) {
