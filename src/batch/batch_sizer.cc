@@ -9,8 +9,10 @@ namespace {
 constexpr double kNewest = 0.25;
 /// How fast a bandwidth that is no longer reached is forgotten.
 constexpr double kFading = 0.95;
-/// A batch is brief that is written in the time of so many syncs.
-constexpr double kBriefSyncs = 2;
+/// A batch is brief that is written in the time of so many syncs; so much of each is nothing that
+/// anybody would wait for anyway.
+constexpr double kBriefSyncs = 3;
+constexpr double kQuickSyncNs = 500'000;
 
 double blend(double before, double now) {
   return before == 0 ? now : before + kNewest * (now - before);
@@ -39,7 +41,8 @@ FlushCosts learn(const FlushCosts& costs, const FlushSample& sample) {
 }
 
 std::uint64_t brief_batch_bytes(const FlushCosts& costs, const BatchSizerLimits& limits) {
-  const double bytes = costs.bandwidth * costs.sync_floor_ns * kBriefSyncs;
+  const double sync_ns = std::max(costs.sync_floor_ns - kQuickSyncNs, 0.0);
+  const double bytes = costs.bandwidth * sync_ns * kBriefSyncs;
   const auto low = static_cast<double>(limits.min_bytes);
   const auto high = static_cast<double>(limits.max_bytes);
   return static_cast<std::uint64_t>(std::clamp(bytes, low, high));
