@@ -58,8 +58,7 @@ Result<void> Recovery::find_lives() {
     const std::uint32_t segment = unread.back();
     unread.pop_back();
     Life& life = lives_.at(segment);
-    const auto trailer = read_footer_trailer(disk_, superblock_, segment);
-    if (trailer && trailer->generation == life.generation) {
+    if (const auto trailer = trailer_of(life)) {
       life.trailer = trailer;
       life.last_batch = std::max(life.last_batch, trailer->last_batch);
       life.previous_segment = trailer->previous_segment;
@@ -81,6 +80,11 @@ Result<void> Recovery::find_lives() {
   for (const auto& [segment, life] : lives_) order_.push_back(segment);
   std::ranges::sort(order_, {}, [&](std::uint32_t s) { return lives_.at(s).generation; });
   return {};
+}
+
+std::optional<FooterTrailer> Recovery::trailer_of(const Life& life) const {
+  const auto trailer = read_footer_trailer(disk_, superblock_, life.segment);
+  return trailer && trailer->generation == life.generation ? trailer : std::nullopt;
 }
 
 Result<void> Recovery::add_suspect(std::uint32_t segment) {
@@ -406,7 +410,9 @@ Result<void> Recovery::from_log_alone() {
     out_.table[segment].generation = survey_[segment]->generation;
     note_header(*survey_[segment]);
     add_life(segment, *survey_[segment]);
-    lives_.at(segment).reopened = true;
+    Life& life = lives_.at(segment);
+    life.reopened = true;
+    life.trailer = trailer_of(life);  // not to be believed, but perhaps to be erased
     order_.push_back(segment);
   }
   std::ranges::sort(order_, {}, [&](std::uint32_t s) { return lives_.at(s).generation; });

@@ -54,6 +54,7 @@ class Recovery {
   Result<void> find_lives();
   Result<void> add_suspect(std::uint32_t segment);
   void add_life(std::uint32_t segment, const BatchHeader& header);
+  std::optional<FooterTrailer> trailer_of(const Life& life) const;
   bool chain_reaches_checkpoint() const;
   Result<void> scan(Life& life);
   Result<void> scan_what_is_not_vouched_for();

@@ -13,6 +13,7 @@ class CutOff : public SmallCacheTest {
  protected:
   static std::string key(std::uint64_t i) { return "key " + std::to_string(i); }
   std::vector<std::byte> durable_image() { return device->medium().durable_content(); }
+  void fill_up_after_a_batch_was_cut_off(bool rebuild);
 };
 
 // The power cut loses the first block of a new segment and keeps the second batch in it.
@@ -65,7 +66,7 @@ TEST_F(CutOff, ABatchThatWasCutOffDoesNotCountWhenItsSegmentHasBeenSealedEither)
 
 // A batch fills a segment, footer included, and its second part is lost. The segment goes on; when
 // it is full again the power cut loses its new footer and keeps what came after.
-TEST_F(CutOff, TheFooterThatWasWrittenWithABatchThatWasCutOffDoesNotCount) {
+void CutOff::fill_up_after_a_batch_was_cut_off(bool rebuild) {
   options.eviction = EvictionPolicyKind::fifo;
   reopen();
   const std::uint64_t begin = superblock().segments_offset;
@@ -83,6 +84,11 @@ TEST_F(CutOff, TheFooterThatWasWrittenWithABatchThatWasCutOffDoesNotCount) {
   ASSERT_TRUE(cache->flush_writes());
   restore(image, durable_image(), begin, end);
   replace_device(std::move(image));
+  if (rebuild) {
+    options.rebuild_if_checkpoint_lost = true;
+    const Superblock s = superblock();
+    for (const std::uint64_t area : s.checkpoint_offset) device->wipe({area, s.block_bytes});
+  }
   open();
   ASSERT_EQ(get_all({"key", key(0)}), (std::vector<std::string>{"stays", "error not_found"}));
 
@@ -96,6 +102,14 @@ TEST_F(CutOff, TheFooterThatWasWrittenWithABatchThatWasCutOffDoesNotCount) {
   open();
   EXPECT_EQ(get_all({"key", key(0)}), (std::vector<std::string>{"stays", "error not_found"}));
   EXPECT_EQ(get(key(119)), value_of(key(119), 1, 3800));
+}
+
+TEST_F(CutOff, TheFooterThatWasWrittenWithABatchThatWasCutOffDoesNotCount) {
+  fill_up_after_a_batch_was_cut_off(false);
+}
+
+TEST_F(CutOff, ItsFooterDoesNotCountAfterARebuildEither) {
+  fill_up_after_a_batch_was_cut_off(true);
 }
 
 }  // namespace
