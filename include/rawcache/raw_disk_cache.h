@@ -245,8 +245,8 @@ class RawDiskCache {
                                                StoreOptions options = {});
   Operation<Result<void>> async_remove(std::string_view key);
   Operation<Result<void>> async_remove_buffered(std::string_view key);
-  /// `updater` is called on a thread of the cache's own, whatever Options::completion says; what
-  /// the change that it returns refers to must live until the operation has ended.
+  /// `updater` is called in get or on a thread of the cache's own, and must not wait for loads or
+  /// asynchronous calls; what its change refers to must live until the operation has ended.
   Operation<Result<Updated>> async_update(std::string_view key, Updater updater);
   Operation<Result<Updated>> async_update_buffered(std::string_view key, Updater updater);
   Operation<Result<void>> async_touch(std::string_view key, std::chrono::seconds ttl);

@@ -163,7 +163,8 @@ void RawDiskCache::Async::carry_out_alone(Call& call) {
     case Verb::update:
     case Verb::update_buffered: {
       auto& update = static_cast<UpdateCall&>(call);
-      update.result = impl_.update(call.key, update.updater, call.verb == Verb::update);
+      const Updater updater = std::move(update.updater);  // must not outlive what it ends
+      update.result = impl_.update(call.key, updater, call.verb == Verb::update);
       break;
     }
     case Verb::touch:
