@@ -83,9 +83,11 @@ class ModelDisk final : public rawcache::Disk {
     batch.engine_state = std::make_shared<Clock::time_point>(free_at_);
     batch.under_way = batch.requests.size();
   }
-  void do_wait(rawcache::IoBatch& batch, std::size_t) override {
+  void do_wait(rawcache::IoBatch& batch, std::size_t at_least) override {
     if (!batch.engine_state) return;
-    std::this_thread::sleep_until(*static_cast<Clock::time_point*>(batch.engine_state.get()));
+    const auto end = *static_cast<Clock::time_point*>(batch.engine_state.get());
+    if (at_least == 0 && Clock::now() < end) return;
+    std::this_thread::sleep_until(end);
     for (rawcache::IoRequest& request : batch.requests) request.done = true;
     batch.under_way = 0;
   }

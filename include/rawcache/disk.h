@@ -124,7 +124,7 @@ class Disk {
   virtual const DiskInfo& do_info() const = 0;
   /// Starts all requests of the batch; sets under_way.
   virtual void do_submit(IoBatch& batch) = 0;
-  /// Waits for at least `at_least` requests (at most under_way); sets done, os_error, under_way.
+  /// Waits for so many requests (0: only carries on with them); sets done, os_error, under_way.
   virtual void do_wait(IoBatch& batch, std::size_t at_least) = 0;
   /// Makes completed writes durable. Returns 0 or an errno.
   virtual int do_sync() = 0;

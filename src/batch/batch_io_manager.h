@@ -38,8 +38,8 @@ struct BatchIOCounts {
 };
 
 /// Sealed buffers that are not durable yet, at most: so many are on their way to the device while
-/// another one fills. When all are taken and the disk has no syncs in the background, half of them
-/// are completed at once, under one sync.
+/// another one fills. When all are taken, the oldest is waited for, and synced with whatever else
+/// has been written by then.
 inline constexpr std::size_t kSealedBuffersMax = 4;
 
 /// What one BatchIOManager::complete or progress has found to be durable.

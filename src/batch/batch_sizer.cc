@@ -13,6 +13,15 @@ constexpr double kFading = 0.95;
 /// anybody would wait for anyway.
 constexpr double kBriefSyncs = 3;
 constexpr double kQuickSyncNs = 500'000;
+/// More says nothing of what a sync costs by itself, but that it is no more than this one. Else
+/// brief batches would make themselves longer and longer where syncs take the time of the writes.
+constexpr std::uint64_t kLittleBytes = std::uint64_t{5} << 18;
+
+double floor_of(double before, const FlushSample& sample) {
+  const auto sync_ns = static_cast<double>(sample.sync_ns);
+  if (sample.bytes > kLittleBytes) return std::min(before, sync_ns);
+  return before == 0 ? sync_ns : std::min(sync_ns, before / kFading);
+}
 
 double blend(double before, double now) {
   return before == 0 ? now : before + kNewest * (now - before);
@@ -31,11 +40,10 @@ FlushCosts learn(const FlushCosts& costs, const FlushSample& sample) {
   const double bytes = blend(costs.bytes, sample_bytes);
   const double busy_ns = blend(costs.busy_ns, static_cast<double>(sample.busy_ns));
   const double arrival = sample_bytes / static_cast<double>(sample.elapsed_ns);
-  const bool first = costs.sync_floor_ns == 0;
   return {.bandwidth = std::max(bytes / busy_ns, costs.bandwidth * kFading),
           .arrival = blend(costs.arrival, arrival),
           .sync_ns = blend(costs.sync_ns, sync_ns),
-          .sync_floor_ns = first ? sync_ns : std::min(sync_ns, costs.sync_floor_ns / kFading),
+          .sync_floor_ns = floor_of(costs.sync_floor_ns, sample),
           .bytes = bytes,
           .busy_ns = busy_ns};
 }

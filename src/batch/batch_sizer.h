@@ -18,7 +18,8 @@ struct FlushCosts {
   double bandwidth = 0;  ///< bytes per nanosecond that the device has shown to take
   double arrival = 0;    ///< bytes per nanosecond that callers store
   double sync_ns = 0;    ///< of one sync
-  /// The shortest sync lately: what it costs by itself, without the writes that it has to wait for.
+  /// The shortest sync, of those after little was written the shortest lately: what it costs by
+  /// itself, without the writes that it has to wait for. 0: not known.
   double sync_floor_ns = 0;
   /// What was written lately and in what time: several flushes may end at once.
   double bytes = 0, busy_ns = 0;

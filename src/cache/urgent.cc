@@ -11,9 +11,10 @@
 namespace rawcache {
 namespace {
 
-/// Up to kSealedBuffersMax + 1 batches are ahead of an urgent store. They may be as large as this,
-/// and larger where syncs cost so much that it makes little difference.
+/// Up to kSealedBuffersMax + 1 batches are ahead of an urgent store. They may be as large as the
+/// first, and up to the second where syncs cost so much that it makes little difference.
 constexpr std::uint64_t kBatchBytesMin = std::uint64_t{1} << 20;
+constexpr std::uint64_t kBatchBytesMax = std::uint64_t{4} << 20;
 /// How long after an urgent store the next one is expected.
 constexpr std::uint64_t kExpectedNs = 2'000'000'000;
 
@@ -28,9 +29,8 @@ void RawDiskCache::Impl::note_urgent(DirectWrite* direct) {
 }
 
 void RawDiskCache::Impl::set_batch_target(std::uint64_t bytes) {
-  const std::uint64_t high = std::max(kBatchBytesMin, batch_limits(options_).max_bytes);
   const std::uint64_t brief = brief_batch_bytes(
-      flush_costs_, {.min_bytes = kBatchBytesMin, .max_bytes = high, .interval_ns = 0});
+      flush_costs_, {.min_bytes = kBatchBytesMin, .max_bytes = kBatchBytesMax, .interval_ns = 0});
   brief_batch_bytes_.store(brief, std::memory_order_relaxed);
   const std::uint64_t until = urgent_until_ns_.load(std::memory_order_relaxed);
   const bool expected = until != 0 && (monotonic() < until || mutated(Mutant::kBatchesStaySmall));

@@ -93,9 +93,28 @@ TEST(BatchSizer, BriefBatchesTakeLittleMoreThanTheSyncsThatAreWaitedForAnyway) {
   const BatchSizerLimits limits{.min_bytes = kMiB, .max_bytes = 8 * kMiB, .interval_ns = 0};
   EXPECT_EQ(brief_batch_bytes({}, limits), kMiB);
   EXPECT_EQ(brief_batch_bytes(after_flushes(2.0, 100'000, 50, limits), limits), kMiB);
-  const auto slow = after_flushes(0.5, 4 * kMs, 50, limits);
+  const FlushSample large{
+      .bytes = 8 * kMiB, .elapsed_ns = 20 * kMs, .busy_ns = 20 * kMs, .sync_ns = 4 * kMs};
+  EXPECT_EQ(brief_batch_bytes(learn({}, large), limits), kMiB)
+      << "only large ones have been synced, which says nothing";
+  auto slow = after_flushes(0.5, 4 * kMs, 50, limits);
+  slow = learn(slow, {.bytes = 100, .elapsed_ns = 4 * kMs, .busy_ns = 4 * kMs, .sync_ns = 4 * kMs});
   EXPECT_GT(brief_batch_bytes(slow, limits), 2 * kMiB);
   EXPECT_LT(brief_batch_bytes(slow, limits), 6 * kMiB);
+}
+
+TEST(BatchSizer, BriefBatchesDoNotMakeThemselvesLongerWhereSyncsDoTheWriting) {
+  const BatchSizerLimits limits{.min_bytes = kMiB, .max_bytes = 64 * kMiB, .interval_ns = 0};
+  for (const double bandwidth : {0.1, 0.5, 2.0}) {
+    FlushCosts costs;
+    std::uint64_t bytes = kMiB;
+    for (int i = 0; i < 200; ++i) {
+      const auto took = kMs + static_cast<std::uint64_t>(static_cast<double>(bytes) / bandwidth);
+      costs = learn(costs, {.bytes = bytes, .elapsed_ns = took, .busy_ns = took, .sync_ns = took});
+      bytes = brief_batch_bytes(costs, limits);
+    }
+    EXPECT_LE(bytes, 8 * kMiB) << bandwidth;
+  }
 }
 
 TEST(BatchSizer, ASyncThatHadToWaitForOthersSaysNothingOfWhatOneCosts) {
