@@ -75,7 +75,7 @@ enum class Priority : std::uint8_t {
   normal,
   /// It goes ahead of those who wait to flush, and as long as such stores come (within two seconds
   /// of each other), others are flushed in batches of 1 MiB (or what is written in the time of
-  /// three syncs, if they take long), so that little is ahead of it. What was buffered before still
+  /// a few syncs, if they take long), so that little is ahead of it. What was buffered before still
   /// becomes durable with it. An asynchronous call keeps its place behind those begun before it.
   urgent,
 };

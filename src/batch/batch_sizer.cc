@@ -11,7 +11,7 @@ constexpr double kNewest = 0.25;
 constexpr double kFading = 0.95;
 /// A batch is brief that is written in the time of so many syncs; so much of each is nothing that
 /// anybody would wait for anyway.
-constexpr double kBriefSyncs = 3;
+constexpr double kBriefSyncs = 2.5;
 constexpr double kQuickSyncNs = 500'000;
 /// More says nothing of what a sync costs by itself, but that it is no more than this one. Else
 /// brief batches would make themselves longer and longer where syncs take the time of the writes.

@@ -14,7 +14,7 @@ namespace {
 /// Up to kSealedBuffersMax + 1 batches are ahead of an urgent store. They may be as large as the
 /// first, and up to the second where syncs cost so much that it makes little difference.
 constexpr std::uint64_t kBatchBytesMin = std::uint64_t{1} << 20;
-constexpr std::uint64_t kBatchBytesMax = std::uint64_t{4} << 20;
+constexpr std::uint64_t kBatchBytesMax = std::uint64_t{7} << 19;
 /// How long after an urgent store the next one is expected.
 constexpr std::uint64_t kExpectedNs = 2'000'000'000;
 
