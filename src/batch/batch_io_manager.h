@@ -42,7 +42,7 @@ struct BatchIOCounts {
 /// has been written by then.
 inline constexpr std::size_t kSealedBuffersMax = 4;
 
-/// What one BatchIOManager::complete or progress has found to be durable.
+/// What one BatchIOManager::complete, make_room or progress has found to be durable.
 struct Completed {
   std::uint64_t operations = 0;
   std::size_t buffers = 0;  ///< as many calls of seal()
@@ -53,9 +53,9 @@ struct Completed {
 };
 
 /// Threads: all functions may be called from any thread. Reads never wait for writes. Of the
-/// writing functions can_seal, seal, submit, progress, complete, halt, take_all and discard belong
-/// together and are for one flusher at a time (the caller sees to that); write and flush see to it
-/// themselves, and do not mix with the others.
+/// writing functions can_seal, seal, submit, progress, make_room, complete, halt, take_all, discard
+/// belong together and are for one flusher at a time (the caller sees to that); write and flush see
+/// to it themselves, and do not mix with the others.
 ///
 /// Life of a write: reserve/write -> (filling) -> seal -> (sealed) -> submit -> (in flight) ->
 /// complete -> durable and forgotten. Buffers become durable in the order in which they were
