@@ -31,22 +31,22 @@ FUZZ_FLAGS = ["-len_control=0", "-rss_limit_mb=2048", "-timeout=30", "-close_fd_
 # seeds 0: as many as the test has by itself. The weights are such that 60 minutes on two cores reach 8 million
 # crash states, 4 million faults, 30 million fuzz executions, 10 million calls in histories, 3,000 power cuts.
 PROOFS = [
-    ("power cuts of processes", "power_cut_test", "*", 2, 4),
-    ("crash states", "crash_test", "Crash.AfterAPowerCut*", 26, 5000),
+    ("power cuts of processes", "power_cut_test", "*", 3, 4),
+    ("crash states", "crash_test", "Crash.AfterAPowerCut*", 25, 5000),
     ("crashes in format, rot", "crash_test", "Crash.*-*AfterAPowerCut*", 1, 200),
     ("every crash, short runs", "exhaustive_test", "*SequenceOfAFewCalls*", 4, 0),
     ("every crash, longer runs", "exhaustive_test", "*LongerSequences*", 4, 600),
     ("random runs", "model_test", "*", 1, 400),
-    ("histories", "history_test", "History.*", 1, 20),
+    ("histories", "history_test", "History.*", 2, 20),
     ("kills", "kill_test", "*", 1, 10),
     ("fault sweeps", "fault_test", "*FaultSweep*", 0, 0),
     ("fault sweeps, random", "fault_test", "FaultVolume.*RandomScenario*", 1, 500),
-    ("faults, one after another", "fault_test", "FaultVolume.*AgainAndAgain*", 5, 5600),
-    ("silent faults", "fault_test", "FaultVolume.*Rotten*", 2, 4600),
+    ("faults, one after another", "fault_test", "FaultVolume.*AgainAndAgain*", 7, 5600),
+    ("silent faults", "fault_test", "FaultVolume.*Rotten*", 3, 4600),
     ("allocation failures", "allocation_test", "*", 0, 0),
 ]
 # (name, weight, length of inputs, executions with --ci)
-FUZZ_TARGETS = [("codecs", 15, 4096, 970_000), ("image", 3, 512, 3_000), ("operations", 3, 1024, 1_000),
+FUZZ_TARGETS = [("codecs", 8, 4096, 970_000), ("image", 3, 512, 3_000), ("operations", 3, 1024, 1_000),
                 ("configuration", 1, 256, 10_000), ("command_line", 1, 256, 20_000), ("commands", 1, 512, 20_000),
                 ("http_request", 1, 512, 40_000)]
 CI_FIRST_SEED = 1_000_001  # others than those of the tests by themselves
