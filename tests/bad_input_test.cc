@@ -1,122 +1,23 @@
 // Guards: bad input gets a clear error and changes nothing. Every case through the public API: the
 // Errc that belongs to it alone, a message that says what to do, and, where something was there
 // before, every byte of it as it was.
+#include "bad_input_fixture.h"
+
 #include <fcntl.h>
-#include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/time.h>
-#include <unistd.h>
 
 #include <array>
-#include <atomic>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "disk/child.h"
-#include "disk/scratch.h"
 #include "format/bytes.h"
 #include "format/superblock.h"
-#include "rawcache/raw_disk_cache.h"
 
 namespace rawcache::testing {
 namespace {
-
-constexpr std::uint64_t kCapacity = 2_MiB;
-constexpr std::uint64_t kSuperblocks[] = {0, 65536};
-
-bool is_root() { return ::geteuid() == 0; }
-
-FormatOptions small_format() {
-  return {.capacity = kCapacity, .segment_bytes = 65536, .expected_entries = 256};
-}
-
-Options small_options() {
-  Options options;
-  options.format = small_format();
-  options.read_buffer_bytes = 1_MiB;
-  options.max_buffer_bytes = 64_KiB;
-  return options;
-}
-
-std::string bytes_of(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-void write_at(const std::string& path, std::uint64_t offset, std::string_view bytes) {
-  std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
-  file.seekp(static_cast<std::streamoff>(offset));
-  file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-  ASSERT_TRUE(file.flush());
-}
-
-/// "" or what is wrong with the error of a result.
-template <typename T>
-std::string complaint(const Result<T>& result, Errc code,
-                      const std::vector<std::string>& message_holds) {
-  if (result) return "it succeeded";
-  const Error& error = result.error();
-  if (error.code() != code) {
-    return "it is " + std::string(errc_name(error.code())) + ": " + error.message();
-  }
-  for (const std::string& piece : message_holds) {
-    if (error.message().find(piece) == std::string::npos) {
-      return "no \"" + piece + "\" in: " + error.message();
-    }
-  }
-  return {};
-}
-
-class BadInput : public ::testing::Test {
- protected:
-  /// A cache with one entry, closed.
-  std::string cache_file(const std::string& name = "cache") {
-    std::string path = directory_ / name;
-    const auto made = RawDiskCache::format(path, small_format());
-    EXPECT_TRUE(made) << made.error().message();
-    if (made) id_ = made->id;
-    Options options = small_options();
-    options.format = {};
-    auto cache = RawDiskCache::open(path, options);
-    EXPECT_TRUE(cache) << cache.error().message();
-    if (cache) {
-      EXPECT_TRUE(cache->store("key", "value"));
-      EXPECT_TRUE(cache->close());
-    }
-    return path;
-  }
-  std::string file_of(const std::string& name, const std::string& bytes) {
-    std::string path = directory_ / name;
-    std::ofstream(path, std::ios::binary) << bytes;
-    return path;
-  }
-  /// Opening fails so, and leaves the file as it is.
-  void expect_open_fails(const std::string& path, Errc code, const std::vector<std::string>& holds,
-                         Options options = small_options()) {
-    const std::string before = bytes_of(path);
-    EXPECT_EQ(complaint(RawDiskCache::open(path, options), code, holds), "");
-    EXPECT_TRUE(bytes_of(path) == before) << "the file has changed";
-  }
-  /// The cache at the path still has what cache_file put there.
-  static void expect_whole(const std::string& path) {
-    Options options = small_options();
-    options.format = {};
-    auto cache = RawDiskCache::open(path, options);
-    ASSERT_TRUE(cache) << cache.error().message();
-    auto value = cache->lookup("key");
-    ASSERT_TRUE(value) << value.error().message();
-    EXPECT_EQ(value->view(), "value");
-  }
-
-  ScratchDirectory directory_;
-  std::string id_;
-};
 
 // --- Arguments of calls ---
 
@@ -453,141 +354,6 @@ TEST_F(BadInput, AnotherGeometryThanTheCacheHasIsNamed) {
   options.format.capacity = 4 * kCapacity;
   expect_open_fails(path, Errc::geometry_mismatch, {"capacity", std::to_string(4 * kCapacity)},
                     options);
-}
-
-// --- Limits of the machine ---
-
-TEST_F(BadInput, AFullFileSystemIsNoSpaceAndLeavesNoFile) {
-  if (!is_root()) GTEST_SKIP() << "mounting needs root";
-  const Mount mount("none", directory_ / "small", "tmpfs", "size=1m");
-  if (!mount.ok()) GTEST_SKIP() << "cannot mount a tmpfs here";
-  const std::string path = directory_ / "small/cache";
-  Options options = small_options();
-  options.create_if_missing = true;
-  EXPECT_EQ(complaint(RawDiskCache::open(path, options), Errc::no_space, {path, "free space"}), "");
-  EXPECT_EQ(complaint(RawDiskCache::format(path, small_format()), Errc::no_space, {path}), "");
-  EXPECT_NE(::access(path.c_str(), F_OK), 0) << "a file was left";
-}
-
-TEST_F(BadInput, AFileSystemThatFillsUpUnderASparseFileIsNoSpaceAndLosesNothing) {
-  if (!is_root()) GTEST_SKIP() << "mounting needs root";
-  const Mount mount("none", directory_ / "small", "tmpfs", "size=1m");
-  if (!mount.ok()) GTEST_SKIP() << "cannot mount a tmpfs here";
-  const std::string path = file_of("small/cache", "");
-  ASSERT_EQ(::truncate(path.c_str(), kCapacity), 0);
-  const auto made = RawDiskCache::format(path, small_format());
-  ASSERT_TRUE(made) << made.error().message();
-  auto cache = RawDiskCache::open(path, small_options());
-  ASSERT_TRUE(cache) << cache.error().message();
-  const std::string value(20000, 'v');
-  Result<void> stored;
-  int count = 0;
-  while (stored && count < 100) {
-    stored = cache->store("key" + std::to_string(count), value);
-    if (stored) ++count;
-  }
-  EXPECT_EQ(complaint(stored, Errc::no_space, {"free space"}), "");
-  EXPECT_GT(count, 10);
-  for (int i = 0; i < count; ++i) {
-    const auto found = cache->lookup("key" + std::to_string(i));
-    ASSERT_TRUE(found) << i << ": " << found.error().message();
-    EXPECT_EQ(found->view(), value);
-  }
-  EXPECT_EQ(complaint(cache->lookup("key" + std::to_string(count)), Errc::not_found, {}), "");
-}
-
-TEST_F(BadInput, AFileLargerThanTheProcessMayWriteIsNoSpace) {
-  const std::string path = directory_ / "cache";
-  EXPECT_EQ(in_child([&]() -> std::string {
-              ::signal(SIGXFSZ, SIG_IGN);
-              const rlimit limit{65536, 65536};
-              if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) return "no limit";
-              return complaint(RawDiskCache::format(path, small_format()), Errc::no_space, {path});
-            }),
-            "");
-  EXPECT_NE(::access(path.c_str(), F_OK), 0) << "a file was left";
-}
-
-TEST_F(BadInput, AtTheLimitOfDescriptorsItIsTooManyFiles) {
-  const std::string path = cache_file();
-  EXPECT_EQ(in_child([&]() -> std::string {
-              const rlimit limit{64, 64};
-              if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) return "no limit";
-              while (::open("/dev/null", O_RDONLY) >= 0) {
-              }
-              return complaint(RawDiskCache::open(path, small_options()), Errc::too_many_files,
-                               {path, "ulimit -n"});
-            }),
-            "");
-  expect_whole(path);
-}
-
-TEST_F(BadInput, MoreMemoryThanThereIsIsOutOfMemory) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "sanitizers need the address space";
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-  GTEST_SKIP() << "sanitizers need the address space";
-#endif
-#endif
-  const std::string path = cache_file();
-  const std::string before = bytes_of(path);
-  EXPECT_EQ(in_child([&]() -> std::string {
-              const rlimit limit{1_GiB, 1_GiB};
-              if (::setrlimit(RLIMIT_AS, &limit) != 0) return "no limit";
-              Options options = small_options();
-              options.read_buffer_bytes = 4_GiB;
-              std::string said = complaint(RawDiskCache::open(path, options), Errc::out_of_memory,
-                                           {"read_buffer_bytes"});
-              if (!said.empty()) return "read buffer: " + said;
-              options = small_options();
-              options.max_buffer_bytes = 1_GiB;
-              said = complaint(RawDiskCache::open(path, options), Errc::out_of_memory,
-                               {"write buffer"});
-              return said.empty() ? said : "write buffer: " + said;
-            }),
-            "");
-  EXPECT_TRUE(bytes_of(path) == before);
-  expect_whole(path);
-}
-
-std::atomic<int> interruptions{0};
-
-TEST_F(BadInput, SignalsInterruptNoCall) {
-  const std::string path = cache_file();
-  for (const IoEngine engine : {IoEngine::automatic, IoEngine::posix}) {
-    const std::string said = in_child([&]() -> std::string {
-      struct sigaction action{};
-      action.sa_handler = [](int) { ++interruptions; };  // and no SA_RESTART
-      ::sigaction(SIGALRM, &action, nullptr);
-      const itimerval often{{0, 300}, {0, 300}};
-      ::setitimer(ITIMER_REAL, &often, nullptr);
-      Options options = small_options();
-      options.engine = engine;
-      options.maintenance_thread = false;
-      auto cache = RawDiskCache::open(path, options);
-      if (!cache) return "open: " + cache.error().message();
-      const std::string value(5000, 'v');
-      for (int i = 0; i < 200; ++i) {
-        const std::string key = "key" + std::to_string(i % 50);
-        if (auto done = i % 3 == 0 ? cache->store(key, value) : cache->store_buffered(key, value);
-            !done) {
-          return "store: " + done.error().message();
-        }
-        if (auto found = cache->lookup(key); !found || found->view() != value) return "lookup";
-      }
-      if (auto closed = cache->close(); !closed) return "close: " + closed.error().message();
-      const itimerval never{};
-      ::setitimer(ITIMER_REAL, &never, nullptr);
-      return interruptions > 10 ? "" : "hardly a signal came";
-    });
-    EXPECT_EQ(said, "");
-  }
-  auto cache = RawDiskCache::open(path, small_options());
-  ASSERT_TRUE(cache) << cache.error().message();
-  for (int i = 0; i < 50; ++i) {
-    EXPECT_TRUE(cache->lookup("key" + std::to_string(i))) << i;
-  }
 }
 
 }  // namespace

@@ -15,8 +15,6 @@ FUNCTION_LINES_MAX = 70
 # Ratchets: what may be longer, up to how many lines, and why. Numbers only go down.
 LONG_FILES = {
     # "path": (lines, "reason"),
-    "tests/batch/batch_io_manager_test.cc": (740, "one fixture, five chapters of one class"),
-    "tests/bad_input_test.cc": (600, "one list of everything that is refused"),
 }
 LONG_FUNCTIONS = {
     # "path:function": (lines, "reason"),
