@@ -23,6 +23,9 @@ constexpr std::size_t kWriteBytesInFlight = std::size_t{16} << 20;
 static_assert(kDepth <= Ring::kEntries);
 
 constexpr std::size_t kInlineBytes = 16384;  // a single request up to this
+/// Writes of so many bytes together are handed to a thread of the kernel's, which sends them to the
+/// device while the caller fills the next buffer; less is sent sooner by the caller itself.
+constexpr std::size_t kHandedOverBytes = std::size_t{2} << 20;
 constexpr std::size_t kTransferBytes = std::size_t{1}
                                        << 30;  // of one submission; the kernel's is 2 GiB
 constexpr int kRetriesMax = 8;
@@ -53,7 +56,12 @@ class UringDisk::Flight {
          const std::vector<IoRequest>& requests)
       : rings_(std::move(rings)), ring_(std::move(ring)) {
     items_.reserve(requests.size());
-    for (const IoRequest& request : requests) items_.push_back({.rest = request});
+    std::size_t written_bytes = 0;
+    for (const IoRequest& request : requests) {
+      items_.push_back({.rest = request});
+      if (request.kind == IoRequest::Kind::write) written_bytes += request.size;
+    }
+    handed_over_ = written_bytes >= kHandedOverBytes;
   }
 
   ~Flight() {
@@ -148,6 +156,7 @@ class UringDisk::Flight {
       }
     }
     ring_->set_file(sqe);
+    if (handed_over_ && request.kind == IoRequest::Kind::write) sqe->flags |= IOSQE_ASYNC;
   }
 
   /// Submits what is prepared and waits for `completions` of all that is outstanding. May return
@@ -257,6 +266,7 @@ class UringDisk::Flight {
   const std::shared_ptr<RingPool> rings_;
   std::unique_ptr<Ring> ring_;  ///< null once the kernel has refused it; all is finished then
   std::vector<Item> items_;
+  bool handed_over_ = false;           ///< its writes
   std::size_t next_ = 0;               ///< the first item never submitted
   std::vector<std::size_t> retry_;     ///< items to be submitted once more
   std::vector<std::size_t> finished_;  ///< items finished and not yet told to the caller

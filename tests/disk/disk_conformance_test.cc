@@ -391,6 +391,24 @@ TEST_P(DiskConformance, ABatchMayBeWaitedForInAnotherThreadThanItWasSubmittedIn)
   }
 }
 
+TEST_P(DiskConformance, ManyBytesAreWrittenThoughTheThreadThatSubmittedThemHasEnded) {
+  constexpr std::size_t kPieceBytes = std::size_t{1} << 20, kPieces = 6;
+  AlignedBuffer memory = AlignedBuffer::allocate(kPieces * kPieceBytes);
+  AlignedBuffer back = AlignedBuffer::allocate(kPieces * kPieceBytes);
+  for (std::uint64_t round = 0; round < 10; ++round) {
+    fill(memory.bytes(), 0, round);
+    IoBatch batch;
+    for (std::size_t at = 0; at < memory.size(); at += kPieceBytes) {
+      batch.requests.push_back({Kind::write, at, memory.data() + at, kPieceBytes});
+    }
+    std::thread([&] { ASSERT_TRUE(disk().submit(batch)); }).join();
+    EXPECT_EQ(disk().wait(batch, kPieces), 0u);
+    for (const IoRequest& request : batch.requests) ASSERT_EQ(request.os_error, 0);
+    ASSERT_TRUE(disk().read(0, back.bytes()));
+    ASSERT_TRUE(holds(back.bytes(), 0, round)) << "round " << round;
+  }
+}
+
 TEST_P(DiskConformance, ASubmittingThreadThatSleepsDoesNotHoldUpTheOneThatWaits) {
   write_pattern(0, 20 * unit(), 6);
   AlignedBuffer back = AlignedBuffer::allocate(20 * unit());
