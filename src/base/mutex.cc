@@ -3,20 +3,24 @@
 namespace rawcache {
 namespace {
 
-/// Locks are held for nanoseconds, where they are fought for; a sleep costs microseconds.
-constexpr int kSpins = 100;
+/// Locks are held for nanoseconds, where they are fought for; a sleep costs microseconds. Between
+/// two looks at a lock more and more time passes: what it guards comes with it from one processor's
+/// cache to the other's, and that pays only if its holder does more than one thing in between.
+constexpr int kPausesMax = 64;
 
 void pause_processor() {
 #if defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("isb");
 #endif
 }
 
 }  // namespace
 
 void Mutex::lock_slowly() {
-  for (int spin = 0; spin < kSpins; ++spin) {
-    pause_processor();
+  for (int pauses = 1; pauses <= kPausesMax; pauses *= 2) {
+    for (int i = 0; i < pauses; ++i) pause_processor();
     std::uint32_t found = kFree;
     if (state_.load(std::memory_order_relaxed) == kFree &&
         state_.compare_exchange_strong(found, kTaken, std::memory_order_acquire,

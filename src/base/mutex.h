@@ -39,7 +39,7 @@
 namespace rawcache {
 
 /// A lock for the hot paths: one atomic instruction to take and one to let go while nobody else
-/// wants it, inlined; who finds it taken spins for a microsecond and then sleeps.
+/// wants it, inlined; who finds it taken spins for a few microseconds and then sleeps.
 class RAWCACHE_TSA(capability("mutex")) Mutex {
  public:
   Mutex() = default;
