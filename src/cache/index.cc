@@ -29,6 +29,12 @@ constexpr std::uint64_t kReserveShare = 32;
 /// before, and probes still end in the first or second line.
 constexpr bool too_full(std::uint64_t used, std::uint64_t lines) { return used > lines * 7; }
 
+/// Every growth copies the page, so it grows by an eighth: 10.3 bytes per entry just after. Two
+/// lines once it has four.
+constexpr std::uint32_t grown_lines(std::uint32_t lines) {
+  return lines + (lines < 4 ? 1 : std::max(2u, lines / 8));
+}
+
 }  // namespace
 
 SlotLayout SlotLayout::of(const Superblock& superblock) {
@@ -144,24 +150,31 @@ void Index::count(std::uint64_t slot, bool in) {
 
 void Index::set_hits(std::uint64_t& slot, unsigned hits) {
   const unsigned shift = layout_.location_bits + kSizeClassBits;
-  count(slot, false);
+  const bool was_hot = SlotLayout::hits(slot, layout_.location_bits) > 0;
   slot = (slot & ~(kHitsMax << shift)) | std::uint64_t{hits} << shift;
-  count(slot, true);
+  if (was_hot == (hits > 0)) return;
+  const Location location = layout_.location(slot);
+  const std::uint64_t segment = (location.offset - segments_offset_) / segment_bytes_;
+  if (segment >= segments_) return;  // a damaged checkpoint's
+  const std::uint64_t bytes = size_class_bytes(location.size_class);
+  uses_[segment].hot.fetch_add(was_hot ? -bytes : bytes, std::memory_order_relaxed);
 }
 
-void Index::insert(Page& page, std::uint64_t slot) const {
+// Puts a slot into a page that has only been put into so far: its lines are filled from their first
+// slot on, so that three looks find the first empty one.
+void Index::add_to_fresh(Page& page, std::uint64_t slot) const {
   std::uint32_t line = home_line(layout_.tag(slot), page.lines);
-  for (;;) {
-    std::uint64_t* const slots = page.slots + std::size_t{line} * kLineSlots;
-    for (unsigned i = 0; i < kLineSlots; ++i) {
-      if (slots[i] == 0) {
-        slots[i] = slot;
-        ++page.used;
-        return;
-      }
-    }
-    if (++line == page.lines) line = 0;
+  std::uint64_t* slots = page.slots + std::size_t{line} * kLineSlots;
+  while (slots[kLineSlots - 1] != 0) {
+    line = line + 1 == page.lines ? 0 : line + 1;
+    slots = page.slots + std::size_t{line} * kLineSlots;
   }
+  static_assert(kLineSlots == 8);
+  unsigned used = slots[3] != 0 ? 4 : 0;
+  if (slots[used + 1] != 0) used += 2;
+  if (slots[used] != 0) used += 1;
+  slots[used] = slot;
+  ++page.used;
 }
 
 bool Index::grow(Page& page, std::uint32_t lines) {
@@ -173,7 +186,7 @@ bool Index::grow(Page& page, std::uint32_t lines) {
   grown.slots = static_cast<std::uint64_t*>(memory);
   grown.lines = lines;
   for (std::size_t i = 0; i < std::size_t{page.lines} * kLineSlots; ++i) {
-    if (page.slots[i] != 0) insert(grown, page.slots[i]);
+    if (page.slots[i] != 0) add_to_fresh(grown, page.slots[i]);
   }
   slots_.fetch_add((std::uint64_t{lines} - page.lines) * kLineSlots, std::memory_order_relaxed);
   page_bytes_.fetch_add(malloc_usable_size(grown.slots) + sizeof(void*), std::memory_order_relaxed);
@@ -265,7 +278,7 @@ Result<std::optional<Location>> Index::put(std::uint64_t hash, Location location
       layout_.pack(tag, location) | std::uint64_t{hits} << (layout_.location_bits + kSizeClassBits);
   MutexLock lock(mutex_of(number));
   Page& page = pages_[number];
-  const Probe at = probe(page, tag);
+  Probe at = probe(page, tag);
   if (at.found != nullptr) {
     const Location before = layout_.location(*at.found);
     count(*at.found, false);
@@ -273,14 +286,14 @@ Result<std::optional<Location>> Index::put(std::uint64_t hash, Location location
     *at.found = packed;
     return before;
   }
-  if (!too_full(page.used + 1, page.lines)) {
-    *at.empty = packed;  // one slot of eight is
-    ++page.used;
-  } else if (grow(page, page.lines + 1)) {
-    insert(page, packed);
-  } else {
-    return std::unexpected(Error(Errc::out_of_memory, "index"));
+  if (too_full(page.used + 1, page.lines)) {
+    if (!grow(page, grown_lines(page.lines))) {
+      return std::unexpected(Error(Errc::out_of_memory, "index"));
+    }
+    at = probe(page, tag);
   }
+  *at.empty = packed;  // one slot of eight is
+  ++page.used;
   count(packed, true);
   entries_.fetch_add(1, std::memory_order_relaxed);
   return std::nullopt;
@@ -415,8 +428,10 @@ Result<void> Index::load_page(std::uint32_t number, std::span<const std::uint64_
     return std::unexpected(Error(Errc::out_of_memory, "index"));
   }
   for (const std::uint64_t slot : slots) {
-    if (find_slot(page, layout_.tag(slot)) != nullptr) continue;
-    insert(page, slot);
+    const Probe at = probe(page, layout_.tag(slot));
+    if (at.found != nullptr) continue;
+    *at.empty = slot;
+    ++page.used;
     count(slot, true);
     entries_.fetch_add(1, std::memory_order_relaxed);
   }

@@ -41,8 +41,8 @@ struct SlotLayout {
 };
 
 /// Keys are known by a 64-bit hash only: the high half picks the page, the low bits are the tag.
-/// Two keys that share page and tag share a slot and evict each other. Pages grow alone, by one
-/// line of eight slots, so nothing doubles and nothing is read to grow. Threads: all functions from
+/// Two keys that share page and tag share a slot and evict each other. Pages grow alone, by an
+/// eighth, so nothing doubles and nothing is read to grow. Threads: all functions from
 /// any thread; each locks one stripe of pages for nanoseconds.
 class Index {
  public:
@@ -148,7 +148,7 @@ class Index {
   std::uint64_t* find_slot(const Page& page, std::uint32_t tag) const;
   void count(std::uint64_t slot, bool in);
   void set_hits(std::uint64_t& slot, unsigned hits);
-  void insert(Page& page, std::uint64_t slot) const;
+  void add_to_fresh(Page& page, std::uint64_t slot) const;
   bool grow(Page& page, std::uint32_t lines);
   void remove(Page& page, std::uint64_t* slot);
   void fill_gap(Page& page, Cursor gap) const;
