@@ -70,7 +70,7 @@ Result<LogWriter::Obstacle> RawDiskCache::Impl::keep_out(Writing& writing) {
     const auto appended = writer_->append(gone, replay_from_.load(std::memory_order_relaxed),
                                           Stream::small, writing.direct);
     if (appended.obstacle != LogWriter::Obstacle::none) return appended.obstacle;
-    location = appended.location;
+    location = appended.location();
     note_appended(location);
   }
   // Before the old value goes, so that no reader finds neither.
@@ -173,10 +173,10 @@ Result<LogWriter::Obstacle> RawDiskCache::Impl::try_settle(const WaitingRoom::It
   const auto appended =
       writer_->append(entry, replay_from_.load(std::memory_order_relaxed), stream);
   if (appended.obstacle != LogWriter::Obstacle::none) return appended.obstacle;
-  note_appended(appended.location);
+  note_appended(appended.location());
   const unsigned hits = stream == Stream::small ? 1 : 0;
-  if (auto published = publish(entry, appended.location, hits, nullptr); !published) {
-    writer_->withdraw_last(appended.location, nullptr);
+  if (auto published = publish(entry, appended.location(), hits, nullptr); !published) {
+    writer_->withdraw_last(appended.location(), nullptr);
     return std::unexpected(std::move(published.error()));
   }
   waiting_->erase(item.key_hash);

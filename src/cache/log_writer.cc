@@ -79,16 +79,16 @@ LogWriter::Appended LogWriter::append(EntryFields& entry, std::uint64_t replay_f
     if (direct != nullptr) make_room_for_one(open_->direct);
     room = io_.prepare(log_.head(), size);
   } else if (open_ && open_->parts.size() >= kPartsMax) {
-    return {.obstacle = Obstacle::buffer, .location = {}};
+    return {.obstacle = Obstacle::buffer};
   } else {
     if (!log_.has_open() || !log_.fits(header_bytes_ + size)) {
       const auto next = log_.usable_free(replay_from);
-      if (!next) return {.obstacle = Obstacle::segment, .location = {}};
+      if (!next) return {.obstacle = Obstacle::segment};
       go_on_in(*next);
     }
     room = begin_part(size, direct != nullptr);
   }
-  if (room.empty()) return {.obstacle = Obstacle::buffer, .location = {}};
+  if (room.empty()) return {.obstacle = Obstacle::buffer};
 
   if (entry.sequence == 0) entry.sequence = next_sequence_++;
   PendingPart& part = open_->parts.back();
@@ -106,7 +106,7 @@ LogWriter::Appended LogWriter::append(EntryFields& entry, std::uint64_t replay_f
                .kind = entry.kind},
               location.offset);
   if (direct != nullptr) open_->direct.push_back(direct);
-  return {.obstacle = Obstacle::none, .location = location};
+  return {.offset = location.offset, .size_class = location.size_class};
 }
 
 Stream LogWriter::main_if_cheap(std::uint64_t entry_bytes) const {

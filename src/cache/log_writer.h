@@ -72,8 +72,11 @@ class LogWriter {
   /// `replay_from` is that of the durable checkpoint: what may be reused. On an obstacle nothing
   /// changed, and neither did it if std::bad_alloc is thrown.
   struct Appended {
+    // Of the location. Small enough to be returned in registers.
+    std::uint64_t offset = 0;
+    std::uint8_t size_class = 0;
     Obstacle obstacle = Obstacle::none;
-    Location location;
+    Location location() const { return {offset, size_class}; }
   };
   Appended append(EntryFields& entry, std::uint64_t replay_from, Stream stream = Stream::small,
                   DirectWrite* direct = nullptr);

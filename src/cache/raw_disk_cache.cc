@@ -13,7 +13,7 @@ Result<void> RawDiskCache::store(std::string_view key, std::span<const std::byte
 }
 Result<void> RawDiskCache::store(std::string_view key, std::string_view value,
                                  StoreOptions options) {
-  return store(key, std::as_bytes(std::span(value)), options);
+  return impl_->write(Impl::store_call(key, std::as_bytes(std::span(value)), options, true));
 }
 
 Result<void> RawDiskCache::store_buffered(std::string_view key, std::span<const std::byte> value,
@@ -22,7 +22,7 @@ Result<void> RawDiskCache::store_buffered(std::string_view key, std::span<const 
 }
 Result<void> RawDiskCache::store_buffered(std::string_view key, std::string_view value,
                                           StoreOptions options) {
-  return store_buffered(key, std::as_bytes(std::span(value)), options);
+  return impl_->write(Impl::store_call(key, std::as_bytes(std::span(value)), options, false));
 }
 
 Result<std::uint64_t> RawDiskCache::flush_writes() { return impl_->flush_writes(); }

@@ -226,15 +226,15 @@ Result<bool> RawDiskCache::Impl::copy_entry(const EntryView& entry, const Surviv
       if (appended.obstacle == LogWriter::Obstacle::none) {
         log_->note_copy(victim.segment, writer_->next_batch() - 1);
         const unsigned hits = victim.label == Stream::small ? 0 : survivor.hits - 1;
-        index_->replace(survivor.key_hash, survivor.location, appended.location, hits);
+        index_->replace(survivor.key_hash, survivor.location, appended.location(), hits);
         if (mutated(Mutant::kCopyOverwritesNewer)) {
-          (void)index_->put(survivor.key_hash, appended.location);
+          (void)index_->put(survivor.key_hash, appended.location());
         }
         if (memory_ && !mutated(Mutant::kMovedNotTold)) {
           memory_->moved(survivor.key_hash, place_of(survivor.location),
-                         place_of(appended.location));
+                         place_of(appended.location()));
         }
-        const std::uint64_t bytes = size_class_bytes(appended.location.size_class);
+        const std::uint64_t bytes = size_class_bytes(appended.location().size_class);
         tokens_ -= std::min(tokens_, bytes);
         appended_.store(log_->appended_bytes(), std::memory_order_relaxed);
         counters_.copied.add();

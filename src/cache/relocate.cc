@@ -116,7 +116,7 @@ void LogWriter::append_again(const PendingBatch& batch, std::uint64_t replay_fro
       const Appended appended = append(entry, replay_from);
       RAWCACHE_ASSERT(appended.obstacle == Obstacle::none);
       const Location before{walker.offset(), size_class(view->bytes)};
-      index_.replace(view->key_hash, before, appended.location);
+      index_.replace(view->key_hash, before, appended.location());
     }
   }
 }

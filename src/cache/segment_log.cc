@@ -1,6 +1,7 @@
 #include "cache/segment_log.h"
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "base/assert.h"
@@ -30,7 +31,7 @@ SegmentLog::SegmentLog(const Superblock& superblock)
     : segments_offset_(superblock.segments_offset),
       segment_bytes_(superblock.segment_bytes),
       block_bytes_(superblock.block_bytes),
-      entry_alignment_(superblock.entry_alignment),
+      unit_shift_(static_cast<unsigned>(std::countr_zero(superblock.entry_alignment))),
       table_(superblock.segments),
       generations_(std::make_unique<std::atomic<std::uint32_t>[]>(superblock.segments)),
       opened_at_(superblock.segments, 0),
@@ -67,18 +68,11 @@ void SegmentLog::make_room_for_record() {
   if (records.size() == records.capacity()) records.reserve(2 * records.size() + 16);
 }
 
-void SegmentLog::record(const FooterRecord& entry, std::uint64_t offset) {
-  const std::uint64_t units = (offset - segment_offset(at().segment)) / entry_alignment_;
-  at().records.push_back(entry);
-  at().records.back().offset_units = static_cast<std::uint32_t>(units);
-}
-
 FooterRecord* SegmentLog::find_record(std::uint64_t offset) {
   const std::uint32_t segment = segment_of(offset);
   const auto head = std::ranges::find(heads_, segment, &Head::segment);
   if (head == heads_.end()) return nullptr;
-  const auto units =
-      static_cast<std::uint32_t>((offset - segment_offset(segment)) / entry_alignment_);
+  const auto units = static_cast<std::uint32_t>((offset - segment_offset(segment)) >> unit_shift_);
   // Records are in the order of their offsets.
   const auto found = std::lower_bound(head->records.begin(), head->records.end(), units,
                                       [](const FooterRecord& record, std::uint32_t wanted) {

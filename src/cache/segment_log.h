@@ -49,8 +49,17 @@ class SegmentLog {
   std::uint64_t bytes_to_block() const;
   /// Memory for one more record. Throws std::bad_alloc.
   void make_room_for_record();
-  /// Notes an entry at a disk offset in the open segment.
-  void record(const FooterRecord& entry, std::uint64_t offset);
+  /// Notes an entry at a disk offset in the open segment. Field by field: a record that is made
+  /// elsewhere and copied is read before its bytes have left the processor's store buffer.
+  void record(const FooterRecord& entry, std::uint64_t offset) {
+    const std::uint64_t within = offset - segment_offset(at().segment);
+    FooterRecord& record = at().records.emplace_back();
+    record.key_hash = entry.key_hash;
+    record.sequence = entry.sequence;
+    record.offset_units = static_cast<std::uint32_t>(within >> unit_shift_);
+    record.size_class = entry.size_class;
+    record.kind = entry.kind;
+  }
   /// The record of the entry at `offset`, if it lies in an open segment of any stream.
   FooterRecord* find_record(std::uint64_t offset);
   /// Notes that batch `sequence` has bytes in the open segment.
@@ -136,7 +145,7 @@ class SegmentLog {
   const std::uint64_t segments_offset_;
   const std::uint64_t segment_bytes_;
   const std::uint32_t block_bytes_;
-  const std::uint32_t entry_alignment_;
+  const unsigned unit_shift_;  ///< log2 of the entry alignment
 
   std::vector<SegmentRecord> table_;
   std::unique_ptr<std::atomic<std::uint32_t>[]> generations_;

@@ -145,7 +145,11 @@ Result<RawDiskCache::Impl::StoredAs> RawDiskCache::Impl::begin_write(const Write
       return std::unexpected(room.error());
     }
   }
-  if (auto copied = make_copy_that_waits(writing); !copied) return std::unexpected(copied.error());
+  if (waiting_) {
+    if (auto copied = make_copy_that_waits(writing); !copied) {
+      return std::unexpected(copied.error());
+    }
+  }
   if (auto appended = append(writing); !appended) return std::unexpected(appended.error());
   if (memory_ && writing.verdict != Verdict::overtaken) tell_memory(call, writing);
   const bool urgent = call.urgent && !mutated(Mutant::kUrgentNotStarted);
@@ -235,20 +239,21 @@ Result<LogWriter::Obstacle> RawDiskCache::Impl::try_append(Writing& writing) {
   const auto appended =
       writer_->append(entry, replay_from_.load(std::memory_order_relaxed), stream, writing.direct);
   if (appended.obstacle != LogWriter::Obstacle::none) return appended.obstacle;
-  note_appended(appended.location);
+  const Location location = appended.location();
+  note_appended(location);
   count_call(writing);
   if (returns) {
     ghost_->take(entry.key_hash);
     counters_.ghost_hits.add_alone();
   }
   const unsigned hits = returns && stream == Stream::small ? 1 : 0;
-  if (auto published = publish(entry, appended.location, hits, writing.direct); !published) {
-    writer_->withdraw_last(appended.location, writing.direct);
+  if (auto published = publish(entry, location, hits, writing.direct); !published) {
+    writer_->withdraw_last(location, writing.direct);
     return std::unexpected(std::move(published.error()));
   }
   if (waiting_) waiting_->erase(entry.key_hash);
   writing.in_batch = writing.direct != nullptr;
-  writing.place = place_of(appended.location);
+  if (memory_) writing.place = place_of(location);
   return LogWriter::Obstacle::none;
 }
 
@@ -282,7 +287,7 @@ Result<void> RawDiskCache::Impl::publish(const EntryFields& entry, Location loca
   if (entry.kind == EntryKind::value) {
     auto put = index_->put(entry.key_hash, location, hits);
     if (!put) return std::unexpected(std::move(put.error()));
-    before = *put;
+    if (direct != nullptr) before = *put;
   } else {
     before = index_->erase(entry.key_hash);
   }

@@ -67,10 +67,14 @@ Result<void> Disk::submit(IoBatch& batch) {
     ++(read ? reads : writes);
     (read ? read_bytes : written_bytes) += request.size;
   }
-  reads_.fetch_add(reads, std::memory_order_relaxed);
-  read_bytes_.fetch_add(read_bytes, std::memory_order_relaxed);
-  writes_.fetch_add(writes, std::memory_order_relaxed);
-  written_bytes_.fetch_add(written_bytes, std::memory_order_relaxed);
+  if (reads != 0) {
+    reads_.fetch_add(reads, std::memory_order_relaxed);
+    read_bytes_.fetch_add(read_bytes, std::memory_order_relaxed);
+  }
+  if (writes != 0) {
+    writes_.fetch_add(writes, std::memory_order_relaxed);
+    written_bytes_.fetch_add(written_bytes, std::memory_order_relaxed);
+  }
   if (batch.requests.empty()) return {};
 
   do_submit(batch);
