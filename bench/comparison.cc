@@ -23,6 +23,8 @@ namespace {
 constexpr unsigned kRunSecondsMax = 600;
 /// What a process takes beside the caches that it is given: code, stacks, filters, indexes.
 constexpr std::uint64_t kProcessBytes = std::uint64_t{64} << 20;
+/// Overwriting takes so many times as long as other phases: what is put off must come due in it.
+constexpr double kOverwriteTimes = 3;
 /// What is loaded is so many times what memory could hold.
 constexpr std::uint64_t kDataPerMemory = 3;
 
@@ -163,7 +165,7 @@ class Round {
                     .fresh = phase.pattern == Pattern::load,
                     .durable = phase.pattern == Pattern::durable_put};
     run.seed = repetition;
-    run.seconds = plan_->seconds;
+    run.seconds = plan_->seconds * (phase.pattern == Pattern::overwrite ? kOverwriteTimes : 1);
     // What is loaded again need not settle; what is overwritten leaves work behind each time.
     const bool last = repetition + 1 == plan_->repeat;
     if (phase.pattern == Pattern::load && last) run.settle_s_max = plan_->settle_s_max;

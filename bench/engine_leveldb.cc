@@ -95,10 +95,14 @@ class LeveldbEngine final : public Engine {
     check(db_->Put(durable_options_, slice(entry.key), slice(entry.value)), "put");
   }
 
-  /// An empty write that is synced syncs the log with everything in it.
+  /// An empty write that is synced syncs the log with everything in it, but not the one before it,
+  /// whose table is still being made.
   void flush() override {
     leveldb::WriteBatch nothing;
     check(db_->Write(durable_options_, &nothing), "sync");
+    const int folder = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0 || ::syncfs(folder) != 0) fail("leveldb", "syncfs");
+    ::close(folder);
   }
 
   void get(const Key& key, Sink& sink) override {

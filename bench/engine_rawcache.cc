@@ -15,8 +15,8 @@ namespace {
 constexpr std::uint64_t kEntryOverheadBytes = 100;
 constexpr std::uint64_t kSegmentBytesMin = 2_MiB, kSegmentBytesMax = 16_MiB;
 constexpr std::uint64_t kSegments = 64;  ///< at least, where they are not the smallest
-/// Room for half as much again as is loaded, which is what the peers take of the disk or less.
-constexpr double kRoom = 1.5;
+/// So many times what is loaded: the mixed phases put more, and must not evict what peers keep.
+constexpr double kRoom = 5;
 constexpr std::uint64_t kSegmentsSpare = 8;
 /// For reads in flight and results, beside what keeps hot values.
 constexpr std::uint64_t kReadBufferBytes = 32_MiB;
@@ -41,9 +41,10 @@ class RawcacheEngine final : public Engine {
     options.batch_mode = variant_.batch_mode;
     options.max_operations = UINT32_MAX;
     options.write_buffer_bytes = settings.write_buffer_bytes;
-    // A batch that was read is in the caller's hands, which memory for caching does not count.
+    // A batch that was read is in the caller's hands, which memory for caching does not count. Where
+    // it takes more than three quarters of this, values are copied to make room for others.
     options.read_buffer_bytes =
-        std::max(kReadBufferBytes, kBatchKeys * (settings.value_bytes + kEntryRoomBytes));
+        std::max(kReadBufferBytes, kBatchKeys * (settings.value_bytes + kEntryRoomBytes) * 3 / 2);
     options.memory_bytes = variant_.memory ? settings.cache_bytes : 0;
     auto opened = RawDiskCache::open(path, options);
     if (!opened) fail("rawcache: open", opened.error().message());
@@ -88,7 +89,7 @@ class RawcacheEngine final : public Engine {
     FormatOptions format;
     format.segment_bytes =
         std::clamp(std::bit_floor(log_bytes / kSegments), kSegmentBytesMin, kSegmentBytesMax);
-    format.expected_entries = settings.entries * 2;
+    format.expected_entries = settings.entries;
     // Checkpoints: twice 16 bytes per entry, with room.
     format.capacity =
         log_bytes + format.expected_entries * 64 + kSegmentsSpare * format.segment_bytes;

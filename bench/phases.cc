@@ -16,7 +16,7 @@ namespace {
 constexpr std::uint64_t kPutBatchBytes = std::uint64_t{4} << 20;
 constexpr std::uint64_t kPutBatchEntriesMax = 1000;
 /// Mixed phases run this share of their time before it counts, so that caches have filled.
-constexpr double kWarmShare = 0.5;
+constexpr double kWarmShare = 1;
 /// Filling up takes no longer than this, for engines that never say that they are full.
 constexpr std::uint64_t kFillNsMax = 30'000'000'000;
 
@@ -230,7 +230,8 @@ Sample run_phase(Engine& engine, const PhaseRun& run) {
   Sample sample;
   const Usage before_open = Usage::now(folder);
   engine.open(run.settings);
-  sample.memory_bytes = Usage::now(folder).memory_bytes - before_open.memory_bytes;
+  const std::uint64_t memory_open = Usage::now(folder).memory_bytes;
+  sample.memory_bytes = memory_open - std::min(memory_open, before_open.memory_bytes);
   Workers workers;
   for (unsigned i = 0; i < run.phase.threads; ++i) {
     workers.push_back(std::make_unique<Worker>(engine, run, i));

@@ -81,7 +81,8 @@ class Results:
 
     def best_peer(self, size, phase):
         """The fastest peer that keeps its objects, or None."""
-        peers = [peer for peer in self.engines(size, phase, "peer") if self.keeps(size, phase, peer)]
+        peers = [peer for peer in self.engines(size, phase, "peer")
+                 if self.keeps(size, phase, peer) and not self.has_less(size, phase, peer)]
         return max(peers, key=lambda peer: self.median(size, phase, peer, rate), default=None)
 
     def keeps(self, size, phase, engine):
@@ -95,6 +96,11 @@ class Results:
         """Whether its files lay in the page cache beyond its memory; no control group kept it from that."""
         cached = self.median(size, phase, engine, lambda run: run["page_cache_bytes"])
         return cached > self.memory and self.settings.get("memory_group") != "yes"
+
+    def has_less(self, size, phase, engine):
+        """Whether it was given fewer entries than we, of which memory holds a larger part."""
+        entries = [runs[0]["entries"] for runs in (self.of(size, phase, engine), self.of(size, phase, SUBJECT)) if runs]
+        return (phase in READS or phase.startswith("mixed")) and entries[0] < entries[-1]
 
     @staticmethod
     def asked(phase):
@@ -172,6 +178,8 @@ def ratio_cell(results, size, phase, subject=SUBJECT):
     goal = goal_of(phase, size)
     remark = peer
     met = None if goal is None else ratio >= goal
+    if not results.keeps(size, phase, subject):
+        met, remark = False, f"{remark}, but {subject} has lost objects"
     if phase.startswith("mixed"):
         later = results.ratio(size, phase, subject, peer, lambda run: run["p99_us"])
         remark += f", p99 {later:.2g} ×"
@@ -260,6 +268,8 @@ def remarks(results):
     if busy:
         lines.append(f"in {len(busy)} of {len(results.data['runs'])} runs others used more than 0.2 processors")
     for size, phase, engine in results.runs:
+        if results.roles[engine] == "peer" and results.has_less(size, phase, engine):
+            lines.append(f"{engine} was given fewer entries and does not count: {size_name(size)}, {phase}")
         if (phase in READS or phase.startswith("mixed")) and results.took_more_memory(size, phase, engine):
             lines.append(
                 f"{engine} had more of its files in the page cache than memory was given and does not count: "
@@ -268,13 +278,20 @@ def remarks(results):
     return lines
 
 
+def data_text(results):
+    """How much was loaded, of the smallest and the largest."""
+    loaded = [runs[0]["entries"] * (size + results.settings["key_bytes"]) >> 20
+              for (size, _, engine), runs in results.runs.items() if engine == SUBJECT]
+    return f"{min(loaded)} to {max(loaded)} MiB" if loaded else "no"
+
+
 def about(results):
     s = results.settings
     bounded = ", bounded by a control group, page cache included" if s.get("memory_group") == "yes" else ""
     caches = "warm caches" if s["caches_dropped_by"] == "nothing" else f"cold caches ({s['caches_dropped_by']})"
     return (
         f"{s['cpu']}, {s['cores']} processors, kernel {s['kernel']}. Keys of {s['key_bytes']} bytes, "
-        f"{s['data_bytes'] >> 20} MiB of data, {s['cache_bytes'] >> 20} MiB to cache reads and write buffers of "
+        f"{data_text(results)} of data, {s['cache_bytes'] >> 20} MiB to cache reads and write buffers of "
         f"{s['write_buffer_bytes'] >> 20} MiB for every engine{bounded}. Medians of {s['repeat']} interleaved runs of "
         f"{s['seconds_per_run']:g} s, each a process of its own with {caches}."
     )
@@ -297,6 +314,9 @@ def markdown(results):
         rows = [[e] + [short(results.median(size, phase, e, rate)) for size in results.sizes] for e in engines]
         parts.append(table([results.titles[phase]] + head[1:], rows))
     if "overwrite" in results.phases:
+        cells = [write_cell(results, size, "overwrite") for size in results.sizes]
+        parts.append("Bytes written per byte of keys and values stored, while overwriting:\n")
+        parts.append(table(head, [[SUBJECT] + ["**" + c.text + "**" if c.met is False else c.text for c in cells]]))
         engines = [e for e in results.roles if any(results.of(size, "overwrite", e) for size in results.sizes)]
         parts.append("Bytes written to the device per byte of keys and values while overwriting, settled:\n")
         parts.append(table(head, [
@@ -423,11 +443,13 @@ def self_test():
         }
         return {**figures, **more}
 
-    names = (("rawcache", "subject"), ("slow", "peer"), ("fast", "peer"), ("loser", "peer"), ("hoarder", "peer"), ("limit", "limit"))
+    names = (("rawcache", "subject"), ("slow", "peer"), ("fast", "peer"), ("loser", "peer"), ("hoarder", "peer"),
+             ("small", "peer"), ("limit", "limit"))
     runs = []
     for i, (own, fast) in enumerate(((100, 50), (300, 100), (90, 90))):
         runs += [run("rawcache", i, own), run("fast", i, fast), run("slow", i, 10), run("limit", i, 2 * own),
-                 run("loser", i, 1000, found=500), run("hoarder", i, 1000, page_cache_bytes=301)]
+                 run("loser", i, 1000, found=500), run("hoarder", i, 1000, page_cache_bytes=301),
+                 run("small", i, 1000, entries=9)]
     results = Results({
         "settings": {"cache_bytes": 100, "write_buffer_bytes": 100}, "engines": [{"name": n, "role": r} for n, r in names],
         "phases": [{"name": "get1", "title": "get"}], "missing": [], "failures": [], "runs": runs,
@@ -436,7 +458,7 @@ def self_test():
     mixed = run("x", 0, 100, phase="mixed8", written_bytes=10 * 4112 * 3)
     checks = {
         "median rate": results.median(4096, "get1", "rawcache", rate) == 50,
-        "who loses objects or takes more memory is not the best": results.best_peer(4096, "get1") == "fast",
+        "who loses objects, takes more memory or was given less is not the best": results.best_peer(4096, "get1") == "fast",
         "ratio of neighbouring runs": results.ratio(4096, "get1", "rawcache", "fast", rate) == 2,
         "share of the limit": math.isclose(results.ratio(4096, "get1", "rawcache", "limit", rate), 0.5),
         "goal met": ratio_cell(results, 4096, "get1").met is True,
