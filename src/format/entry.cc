@@ -1,6 +1,7 @@
 #include "format/entry.h"
 
 #include <bit>
+#include <cstddef>
 #include <cstring>
 
 #include "base/mutant.h"
@@ -12,19 +13,15 @@ namespace rawcache {
 namespace {
 
 /// What an entry's checksum is the hash of: all that the entry says, at a fixed size, so that the
-/// bytes of a value are passed over once, whenever its hash is wanted.
+/// bytes of a value are passed over once, whenever its hash is wanted. In words: what is written
+/// field by field and hashed word by word would wait for the fields to leave the store buffer.
 struct EntryDigest {
   std::uint64_t value_hash;
   std::uint64_t key_hash;
   std::uint64_t sequence;
-  std::uint32_t value_bytes;
-  std::uint16_t key_bytes;
-  std::uint8_t kind;
-  std::uint8_t flags;
-  std::uint32_t expires_at;
-  std::uint32_t user_flags;
-  std::uint32_t encoding;
-  std::uint32_t zero;
+  std::uint64_t sizes;
+  std::uint64_t expires_at_and_user_flags;
+  std::uint64_t encoding;
 };
 
 struct OptionalFields {
@@ -33,11 +30,20 @@ struct OptionalFields {
   std::uint32_t encoding = 0;
 };
 
+/// The header's last 8 bytes: sizes, kind and flags.
+std::uint64_t sizes_word(const EntryHeader& header) {
+  static_assert(offsetof(EntryHeader, value_bytes) == 16 &&
+                offsetof(EntryHeader, key_bytes) == 20 && offsetof(EntryHeader, kind) == 22 &&
+                offsetof(EntryHeader, flags) == 23 && std::endian::native == std::endian::little);
+  return header.value_bytes | std::uint64_t{header.key_bytes} << 32 |
+         std::uint64_t{header.kind} << 48 | std::uint64_t{header.flags} << 56;
+}
+
 std::uint64_t entry_checksum(const EntryHeader& header, const OptionalFields& optional,
                              std::uint64_t key_hash, std::uint64_t value_hash, const Place& place) {
-  return hash_struct(EntryDigest{value_hash, key_hash, header.sequence, header.value_bytes,
-                                 header.key_bytes, header.kind, header.flags, optional.expires_at,
-                                 optional.user_flags, optional.encoding, 0},
+  return hash_struct(EntryDigest{value_hash, key_hash, header.sequence, sizes_word(header),
+                                 optional.expires_at | std::uint64_t{optional.user_flags} << 32,
+                                 optional.encoding},
                      place_seed(place));
 }
 
@@ -154,7 +160,9 @@ std::uint64_t encode_entry(std::span<std::byte> out, const EntryFields& entry, c
   RAWCACHE_ASSERT(well_formed(header));
   RAWCACHE_ASSERT(optional.encoding == 0 || parse_encoding(optional.encoding) == entry.encoding);
   header.checksum = entry_checksum(header, optional, entry.key_hash, entry.value_hash, place);
-  save(out, header);
+  save(out, header.checksum);
+  save(out.subspan(offsetof(EntryHeader, sequence)), header.sequence);
+  save(out.subspan(offsetof(EntryHeader, value_bytes)), sizes_word(header));
   out = out.subspan(sizeof(header));
   save_optional(out, optional.expires_at);
   save_optional(out, optional.user_flags);
