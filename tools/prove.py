@@ -28,13 +28,13 @@ WORKERS = 2
 FUZZ_FLAGS = ["-len_control=0", "-rss_limit_mb=2048", "-timeout=30", "-close_fd_mask=3", "-print_final_stats=1"]
 
 # (name, program, filter of its tests, weight, seeds with --ci); weight 0: runs once, however long it takes;
-# seeds 0: as many as the test has by itself. The weights are such that 60 minutes on two cores reach 8 million
+# seeds 0: as many as the test has by itself, from its first on, with more time more. The weights are such that 60 minutes on two cores reach 8 million
 # crash states, 4 million faults, 30 million fuzz executions, 10 million calls in histories, 3,000 power cuts.
 PROOFS = [
     ("power cuts of processes", "power_cut_test", "*", 3, 4),
     ("crash states", "crash_test", "Crash.AfterAPowerCut*", 25, 5000),
     ("crashes in format, rot", "crash_test", "Crash.*-*AfterAPowerCut*", 1, 200),
-    ("every crash, short runs", "exhaustive_test", "*SequenceOfAFewCalls*", 4, 0),
+    ("every crash, short runs", "exhaustive_test", "*SequenceOfAFewCalls*", 1, 0),
     ("every crash, longer runs", "exhaustive_test", "*LongerSequences*", 4, 600),
     ("random runs", "model_test", "*", 1, 400),
     ("histories", "history_test", "History.*", 2, 20),
@@ -81,6 +81,9 @@ def read_json(outcome, text):
         if figure["seeds"]:
             outcome.seeds.add(figure["seeds"])
     outcome.skipped = len(re.findall(r"^\[  SKIPPED \] .*\(\d+ ms\)$", text, re.M))
+    if not outcome.figures and not outcome.skipped:
+        outcome.violations += 1
+        outcome.note = f"{outcome.name}: nothing was done"
 
 
 def read_fuzz(outcome, text):
@@ -238,7 +241,8 @@ def prove(minutes, first_seed, with_coverage):
     covered = coverage() if with_coverage else None
     weights = sum(weight for *_, weight, _ in PROOFS) + sum(weight for _, weight, *_ in FUZZ_TARGETS)
     unit = minutes * 60 * WORKERS / weights
-    planned = [(weight, run_test, name, program, tests, weight * unit, first_seed, 0 if minutes else seeds)
+    planned = [(weight, run_test, name, program, tests, weight * unit, first_seed if seeds or not weight else 1,
+                0 if minutes else seeds)
                for name, program, tests, weight, seeds in PROOFS]
     planned += [(weight, run_fuzz, name, f"-max_total_time={max(1, round(weight * unit))}" if minutes
                  else f"-runs={runs}", length, first_seed, artifacts)
@@ -266,6 +270,8 @@ def self_test():
         branches = [{"filename": str(source), "branches": [[1, 2, 1, 9, 5, 0, 0, 0, 4], [1, 2, 1, 9, 0, 1, 0, 0, 4],
                                                            [2, 2, 2, 9, 0, 0, 0, 0, 4]]}]
         ok = ok and merge_branches(branches, COVERED)["format"] == {(str(source), 1, 2): [5, 1]}
+    idle = run_command("m", 1, ["true"], read_json)
+    ok = ok and idle.violations == 1
     missing = run_command("m", 1, ["/nowhere/program"], read_json)
     ok = ok and missing.violations == 1
     survived = run_command("m", 1, ["sh", "-c", "echo mutants killed 8 of 9; exit 1"], read_mutants)
