@@ -41,8 +41,8 @@ class RawcacheEngine final : public Engine {
     options.batch_mode = variant_.batch_mode;
     options.max_operations = UINT32_MAX;
     options.write_buffer_bytes = settings.write_buffer_bytes;
-    // A batch that was read is in the caller's hands, which memory for caching does not count. Where
-    // it takes more than three quarters of this, values are copied to make room for others.
+    // A batch that was read is in the caller's hands, which memory for caching does not count.
+    // Where it takes more than three quarters of this, values are copied to make room for others.
     options.read_buffer_bytes =
         std::max(kReadBufferBytes, kBatchKeys * (settings.value_bytes + kEntryRoomBytes) * 3 / 2);
     options.memory_bytes = variant_.memory ? settings.cache_bytes : 0;
