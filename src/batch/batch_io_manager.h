@@ -205,7 +205,8 @@ class BatchIOManager {
   void read_merged(std::span<const Piece> pieces, std::span<ReadAnswer> answers,
                    const OnAnswer& on_answer);
   void start_reads(Reads& reads);
-  void answer_piece(const Piece& piece, const Reads& reads, std::size_t read, ReadAnswer& answer);
+  void answer_piece(const Piece& piece, const Reads& reads, std::size_t read, IoLease lease,
+                    ReadAnswer& answer);
   static void hand_out(const Piece& piece, const Extent& extent, IoLease lease, ReadAnswer& answer);
   void read_alone(const Piece& piece, ReadAnswer& answer);
   IoLease lease_to_read(std::size_t size);

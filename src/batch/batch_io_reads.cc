@@ -270,15 +270,15 @@ void BatchIOManager::start_reads(Reads& reads) {
   reads.started = disk_.submit(reads.batch);
 }
 
-/// Gives the piece its part of what has been read.
+/// Gives the piece its part of what has been read into `lease`.
 void BatchIOManager::answer_piece(const Piece& piece, const Reads& reads, std::size_t read,
-                                  ReadAnswer& answer) {
-  if (!reads.leases[read]) {
+                                  IoLease lease, ReadAnswer& answer) {
+  if (!lease) {
     fail(answer, {Errc::out_of_memory, "memory for reading"});
   } else if (!reads.started) {
     fail(answer, reads.started.error());
   } else if (reads.request(read).os_error == 0) {
-    hand_out(piece, reads.merged[read].extent, reads.leases[read], answer);
+    hand_out(piece, reads.merged[read].extent, std::move(lease), answer);
   } else if (reads.merged[read].requests.size() > 1 && !mutated(Mutant::kBadSectorSpreads)) {
     read_alone(piece, answer);  // one bad sector must not fail its neighbours
   } else {
@@ -304,9 +304,14 @@ void BatchIOManager::read_merged(std::span<const Piece> pieces, std::span<ReadAn
   }
 
   const auto hand_out_read = [&](std::size_t read) {
-    for (const std::uint32_t index : reads.merged[read].requests) {
+    const std::vector<std::uint32_t>& wanted = reads.merged[read].requests;
+    for (const std::uint32_t& index : wanted) {
       const std::uint32_t answer = pieces[index].answer;
-      answer_piece(pieces[index], reads, read, answers[answer]);
+      // The last one takes the memory: it is free as soon as nobody looks at it, not with the
+      // batch.
+      IoLease& all = reads.leases[read];
+      IoLease lease = &index == &wanted.back() ? std::move(all) : all;
+      answer_piece(pieces[index], reads, read, std::move(lease), answers[answer]);
       if (--lacking[answer] == 0) on_answer(answer, answers[answer]);
     }
   };

@@ -265,6 +265,8 @@ void RawDiskCache::Impl::find_values(std::span<const std::string_view> keys,
   std::vector<Extent> extents;
   std::vector<std::uint32_t> askers;  // keys[askers[i]] is at located[i]
   located.reserve(keys.size());
+  extents.reserve(keys.size());
+  askers.reserve(keys.size());
   for (std::uint32_t i = 0; i < keys.size(); ++i) {
     if (!valid[i]) continue;
     if (memory_) {
