@@ -45,8 +45,8 @@ std::span<std::byte> WriteBuffer::reserve(std::uint64_t offset, std::size_t size
   // Padding must not carry old bytes to another place of the disk. Entries fill what they take:
   // zeroing that too would cost as much as copying them.
   const bool zero = operations == 0 && !mutated(Mutant::kPaddingNotZeroed);
-  if (zero) std::ranges::fill(spot.bytes(), std::byte{0});
-  return spot.bytes();
+  if (zero) std::ranges::fill(bytes_of(spot), std::byte{0});
+  return bytes_of(spot);
 }
 
 void WriteBuffer::make_room_to_note() {
@@ -59,25 +59,10 @@ std::span<std::byte> WriteBuffer::prepare(std::uint64_t offset, std::size_t size
   add_tail();
   prepared_ = find_spot(offset, size, 1);
   if (prepared_.region == nullptr) return {};
-  return prepared_.bytes();
+  return bytes_of(prepared_);
 }
 
 void WriteBuffer::commit() { take(prepared_, 1); }
-
-std::span<std::byte> WriteBuffer::prepare_behind(std::uint64_t offset, std::size_t size) {
-  Region* const region = region_behind_last(offset);
-  if (region == nullptr || !fits(*region, 0, size, 1)) return {};
-  prepared_ = {region, region->used, size, offset, true};
-  return prepared_.bytes();
-}
-
-bool WriteBuffer::commit_behind() {
-  if (!prepared_.extends_last) return false;
-  prepared_.region->used += prepared_.size;
-  tail_.set(tail_.get() + prepared_.size);
-  count(prepared_.size, 1);
-  return true;
-}
 
 void WriteBuffer::close() {
   add_tail();
@@ -106,41 +91,23 @@ Extent WriteBuffer::bounds() const {
   return {bounds_.offset, end - bounds_.offset};
 }
 
-bool WriteBuffer::fits(const Region& region, std::size_t gap, std::size_t size,
-                       std::uint32_t operations) {
-  const std::size_t closing = operations == 0 ? 0 : kClosingBytes;
-  return gap <= region.free_bytes() && size <= region.free_bytes() - gap &&
-         region.free_bytes() - gap - size >= closing;
-}
-
 WriteBuffer::Spot WriteBuffer::find_spot(std::uint64_t offset, std::size_t size,
                                          std::uint32_t operations) {
   RAWCACHE_ASSERT(size > 0);
-  if (Region* const region = region_behind_last(offset)) {
-    if (!fits(*region, 0, size, operations)) return {};
-    return {region, region->used, size, offset, true};
+  if (behind_ != nullptr && offset == behind_offset_) {
+    const Region& region = this->*behind_;
+    if (!fits(region, 0, size, operations)) return {};
+    return {behind_, region.used, size, offset, true};
   }
   const std::size_t gap = (offset - main_.used) % kIoMemoryAlignment;
-  if (fits(main_, gap, size, operations)) return {&main_, main_.used + gap, size, offset, false};
+  if (fits(main_, gap, size, operations)) {
+    return {&WriteBuffer::main_, main_.used + gap, size, offset, false};
+  }
   if (!empty()) return {};
   const std::size_t lead = offset % kIoMemoryAlignment;
   oversize_.memory = AlignedBuffer::allocate(lead + size + kReserveBytes);
   if (oversize_.memory.empty()) return {};
-  return {&oversize_, lead, size, offset, false};
-}
-
-/// The region that can go on where the last write ends; null if that is not at `offset`.
-WriteBuffer::Region* WriteBuffer::region_behind_last(std::uint64_t offset) {
-  if (writes_.empty()) return nullptr;
-  const PendingWrite write = write_at(writes_.size() - 1);
-  if (write.end() != offset) return nullptr;
-  const std::span<std::byte> last = write.bytes;
-  for (Region* region : {&main_, &oversize_}) {
-    if (region->used != 0 && last.data() + last.size() == region->memory.data() + region->used) {
-      return region;
-    }
-  }
-  return nullptr;
+  return {&WriteBuffer::oversize_, lead, size, offset, false};
 }
 
 void WriteBuffer::take(const Spot& spot, std::uint32_t operations) {
@@ -149,16 +116,12 @@ void WriteBuffer::take(const Spot& spot, std::uint32_t operations) {
     last.bytes = {last.bytes.data(), last.bytes.size() + spot.size};
     bounds_.size = std::max(bounds_.end(), last.end()) - bounds_.offset;
   } else {
-    add(spot.offset, spot.bytes());
+    add(spot.offset, bytes_of(spot));
   }
-  spot.region->used = spot.at + spot.size;
+  (this->*spot.region).used = spot.at + spot.size;
+  behind_ = spot.region;
+  behind_offset_ = spot.offset + spot.size;
   count(spot.size, operations);
-}
-
-void WriteBuffer::count(std::size_t size, std::uint32_t operations) {
-  const std::uint32_t before = this->operations();
-  operations_.set(before + std::min(operations, ~before));  // saturates
-  bytes_.set(bytes() + size);
 }
 
 void WriteBuffer::add(std::uint64_t offset, std::span<std::byte> bytes) {
@@ -177,6 +140,7 @@ void WriteBuffer::adopt(std::uint64_t offset, AlignedBuffer memory) {
   count(memory.size(), 0);
   add(offset, memory.bytes());
   adopted_.push_back(std::move(memory));
+  behind_ = nullptr;
 }
 
 std::uint64_t WriteBuffer::memory_bytes() const {
@@ -246,6 +210,7 @@ bool WriteBuffer::overlaps(const Extent& extent) const {
 }
 
 void WriteBuffer::clear() {
+  behind_ = nullptr;
   main_.used = 0;
   oversize_ = {};
   prepared_ = {};

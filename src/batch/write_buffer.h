@@ -1,6 +1,7 @@
 // WriteBuffer: pending writes and their limits. A container: no lock, no I/O.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -59,8 +60,21 @@ class WriteBuffer {
   void commit();
   /// The same if the write follows the last one on the disk and in memory; else an empty span, or
   /// false, says that it is for the others.
-  std::span<std::byte> prepare_behind(std::uint64_t offset, std::size_t size);
-  bool commit_behind();
+  std::span<std::byte> prepare_behind(std::uint64_t offset, std::size_t size) {
+    if (behind_ == nullptr || offset != behind_offset_) return {};
+    Region& region = this->*behind_;
+    if (!fits(region, 0, size, 1)) return {};
+    prepared_ = {behind_, region.used, size, offset, true};
+    return region.memory.bytes().subspan(region.used, size);
+  }
+  bool commit_behind() {
+    if (!prepared_.extends_last) return false;
+    (this->*behind_).used += prepared_.size;
+    behind_offset_ += prepared_.size;
+    tail_.set(tail_.get() + prepared_.size);
+    count(prepared_.size, 1);
+    return true;
+  }
 
   /// Adds bytes in memory of their own (not empty). They count as bytes, not as operations. What
   /// follows them on the disk does not follow them in memory. Throws as reserve.
@@ -112,20 +126,29 @@ class WriteBuffer {
 
   /// Where a write goes.
   struct Spot {
-    Region* region = nullptr;  ///< null: nowhere
-    std::size_t at = 0;        ///< in the region's memory
+    Region WriteBuffer::* region = nullptr;  ///< null: nowhere
+    std::size_t at = 0;                      ///< in the region's memory
     std::size_t size = 0;
     std::uint64_t offset = 0;   ///< on the disk
     bool extends_last = false;  ///< the last write, which it follows
-    std::span<std::byte> bytes() const { return region->memory.bytes().subspan(at, size); }
   };
+  std::span<std::byte> bytes_of(const Spot& spot) {
+    return (this->*spot.region).memory.bytes().subspan(spot.at, spot.size);
+  }
   static bool fits(const Region& region, std::size_t gap, std::size_t size,
-                   std::uint32_t operations);
+                   std::uint32_t operations) {
+    const std::size_t closing = operations == 0 ? 0 : kClosingBytes;
+    const std::size_t free = region.free_bytes();
+    return gap <= free && size <= free - gap && free - gap - size >= closing;
+  }
   Spot find_spot(std::uint64_t offset, std::size_t size, std::uint32_t operations);
-  Region* region_behind_last(std::uint64_t offset);
   void make_room_to_note();
   void take(const Spot& spot, std::uint32_t operations);
-  void count(std::size_t size, std::uint32_t operations);
+  void count(std::size_t size, std::uint32_t operations) {
+    const std::uint32_t before = this->operations();
+    operations_.set(before + std::min(operations, ~before));  // saturates
+    bytes_.set(bytes() + size);
+  }
   void add_tail();
   PendingWrite write_at(std::size_t index) const;
   void add(std::uint64_t offset, std::span<std::byte> bytes);
@@ -134,8 +157,12 @@ class WriteBuffer {
 
   BatchLimits limits_;
   Region main_;
-  Region oversize_;              ///< for one write larger than main_
-  Spot prepared_;                ///< whoever writes alone looks at it
+  Region oversize_;  ///< for one write larger than main_
+  // Whoever writes alone looks at these.
+  Spot prepared_;
+  /// Where a write at `behind_offset_` goes on in memory behind the last one; null: nowhere.
+  Region WriteBuffer::* behind_ = nullptr;
+  std::uint64_t behind_offset_ = 0;
   Published<std::size_t> tail_;  ///< bytes that commit_behind() has added to the last of writes_
   std::vector<AlignedBuffer> adopted_;
   std::vector<PendingWrite> writes_;

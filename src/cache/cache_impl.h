@@ -170,7 +170,8 @@ class RawDiskCache::Impl {
   void prefetch(std::uint64_t key_hash) const NO_THREAD_SAFETY_ANALYSIS;
   Result<StoredAs> begin_write(const WriteCall& call, DirectWrite* direct);
   Result<void> start_due_flush(bool urgent = false);
-  Result<void> end_write(const WriteCall& call, const StoredAs& stored, DirectWrite& direct);
+  /// `direct` is that of a call that waits for its batch.
+  Result<void> end_write(const WriteCall& call, const StoredAs& stored, DirectWrite* direct);
   void end_writes();
   /// A write between being called and being visible.
   struct Writing {

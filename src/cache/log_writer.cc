@@ -78,7 +78,6 @@ bool LogWriter::part_takes(std::uint64_t size) const {
 LogWriter::Appended LogWriter::append(EntryFields& entry, std::uint64_t replay_from, Stream stream,
                                       DirectWrite* direct) {
   log_.select(stream);
-  log_.note_volatile(first_volatile_batch());
   const std::uint64_t exact = entry_bytes(entry);
   const std::uint64_t size = round_up(exact, superblock_.entry_alignment);
 
@@ -91,6 +90,7 @@ LogWriter::Appended LogWriter::append(EntryFields& entry, std::uint64_t replay_f
     return {.obstacle = Obstacle::buffer};
   } else {
     if (!log_.has_open() || !log_.fits(header_bytes_ + size)) {
+      log_.note_volatile(first_volatile_batch());
       const auto next = log_.usable_free(replay_from);
       if (!next) return {.obstacle = Obstacle::segment};
       go_on_in(*next);

@@ -127,8 +127,8 @@ bool RawDiskCache::Impl::checkpoint_due() const {
   const std::uint64_t log_bytes = std::uint64_t{superblock_.segments} * superblock_.segment_bytes;
   const std::uint64_t appended = appended_.load(std::memory_order_relaxed) -
                                  appended_at_checkpoint_.load(std::memory_order_relaxed);
-  const std::uint64_t share_max = policy_->checkpoint_share();
   if (appended * kReplayShareMin < log_bytes) return false;
+  const std::uint64_t share_max = policy_->checkpoint_share();
   const std::uint64_t size =
       checkpoint_stream_bytes_max(superblock_.segments, index_->pages(), index_->entries());
   return appended >=

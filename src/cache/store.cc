@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <limits>
 #include <new>
+#include <optional>
 
 #include "base/mutant.h"
 #include "cache/cache_impl.h"
@@ -55,21 +56,22 @@ Result<void> RawDiskCache::Impl::write(const WriteCall& call) {
   } else {
     timer.start_sometimes();
   }
-  DirectWrite direct;
-  auto begun = begin_write(call, call.durable ? &direct : nullptr);
+  std::optional<DirectWrite> direct;
+  if (call.durable) direct.emplace();
+  auto begun = begin_write(call, direct ? &*direct : nullptr);
   if (!begun && begun.error() != Errc::flush_failed) {
     return std::unexpected(std::move(begun.error()));
   }
-  auto result = begun ? end_write(call, *begun, direct)
+  auto result = begun ? end_write(call, *begun, direct ? &*direct : nullptr)
                       : Result<void>(std::unexpected(std::move(begun.error())));
   end_writes();
   return result;
 }
 
 Result<void> RawDiskCache::Impl::end_write(const WriteCall& call, const StoredAs& stored,
-                                           DirectWrite& direct) {
+                                           DirectWrite* direct) {
   if (stored.in_batch) {
-    if (auto waited = wait_until_durable(direct); !waited) return waited;
+    if (auto waited = wait_until_durable(*direct); !waited) return waited;
   }
   if (stored.verdict == Verdict::refuse) return std::unexpected(Errc::not_admitted);
   if (call.stored_in != nullptr) {
@@ -97,7 +99,7 @@ std::vector<Result<void>> RawDiskCache::Impl::write_group(std::span<const WriteC
   }
   for (std::uint32_t i = 0; i < calls.size(); ++i) {
     if (!results[i]) continue;
-    results[i] = end_write(calls[i], begun[i], direct[i]);
+    results[i] = end_write(calls[i], begun[i], &direct[i]);
     if (begun[i].in_batch) counters_.store_latency.add(monotonic_ns() - start);
     if (stored != nullptr) stored[i] = begun[i];
   }

@@ -83,7 +83,7 @@ Result<Updated> RawDiskCache::Impl::update(std::string_view key, const Updater& 
   };
   DirectWrite direct;
   auto begun = begin_decided(key, decide, durable ? &direct : nullptr);
-  auto ended = begun ? end_write(call, *begun, direct)
+  auto ended = begun ? end_write(call, *begun, &direct)
                      : Result<void>(std::unexpected(std::move(begun.error())));
   end_writes();
   if (!ended) return std::unexpected(std::move(ended.error()));

@@ -47,13 +47,6 @@ std::uint64_t entry_checksum(const EntryHeader& header, const OptionalFields& op
                      place_seed(place));
 }
 
-std::uint8_t flags_of(const EntryFields& entry) {
-  return static_cast<std::uint8_t>((entry.expires_at != 0 ? kEntryHasExpiry : 0) |
-                                   (entry.user_flags != 0 ? kEntryHasUserFlags : 0) |
-                                   (entry.encoding.codec != Codec::none ? kEntryHasEncoding : 0) |
-                                   (entry.stale ? kEntryIsStale : 0));
-}
-
 /// Writes a field if it is there. What is left of `out` follows it.
 void save_optional(std::span<std::byte>& out, std::uint32_t field) {
   if (field == 0) return;
@@ -119,17 +112,6 @@ std::optional<Encoding> parse_encoding(std::uint32_t word) {
   }
   if (encoding.dictionary != 0 && encoding.codec != Codec::zstd_dictionary) return std::nullopt;
   return encoding;
-}
-
-std::size_t entry_bytes(std::size_t key_bytes, std::size_t value_bytes, std::uint8_t flags) {
-  const std::size_t fields = std::size_t{(flags & kEntryHasExpiry) != 0} +
-                             std::size_t{(flags & kEntryHasUserFlags) != 0} +
-                             std::size_t{(flags & kEntryHasEncoding) != 0};
-  return sizeof(EntryHeader) + fields * kEntryFieldBytes + key_bytes + value_bytes;
-}
-
-std::size_t entry_bytes(const EntryFields& entry) {
-  return entry_bytes(entry.key.size(), entry.value.size(), flags_of(entry));
 }
 
 EntryFields fields_of(const EntryView& view) {

@@ -107,8 +107,22 @@ std::uint64_t hash_key(std::string_view key, const CacheId& id);
 std::uint64_t hash_value(std::span<const std::byte> value);
 
 /// Exact size of an entry with the optional fields of `flags` (EntryHeader::flags).
-std::size_t entry_bytes(std::size_t key_bytes, std::size_t value_bytes, std::uint8_t flags);
-std::size_t entry_bytes(const EntryFields& entry);
+inline std::size_t entry_bytes(std::size_t key_bytes, std::size_t value_bytes, std::uint8_t flags) {
+  const std::size_t fields = std::size_t{(flags & kEntryHasExpiry) != 0} +
+                             std::size_t{(flags & kEntryHasUserFlags) != 0} +
+                             std::size_t{(flags & kEntryHasEncoding) != 0};
+  return sizeof(EntryHeader) + fields * kEntryFieldBytes + key_bytes + value_bytes;
+}
+/// EntryHeader::flags of an entry.
+inline std::uint8_t flags_of(const EntryFields& entry) {
+  return static_cast<std::uint8_t>((entry.expires_at != 0 ? kEntryHasExpiry : 0) |
+                                   (entry.user_flags != 0 ? kEntryHasUserFlags : 0) |
+                                   (entry.encoding.codec != Codec::none ? kEntryHasEncoding : 0) |
+                                   (entry.stale ? kEntryIsStale : 0));
+}
+inline std::size_t entry_bytes(const EntryFields& entry) {
+  return entry_bytes(entry.key.size(), entry.value.size(), flags_of(entry));
+}
 
 /// What encodes to the same entry elsewhere. Views into what `view` views.
 EntryFields fields_of(const EntryView& view);

@@ -8,18 +8,12 @@
 namespace rawcache {
 
 namespace {
-constexpr std::uint64_t kFineStep = 64;
-constexpr unsigned kFineClasses = 128;
-constexpr std::uint64_t kFineBytesMax = kFineStep * kFineClasses;
 constexpr std::uint64_t kHeadroom = 512;  // room for header and key beside a value of a round size
 constexpr unsigned kFineBits = std::bit_width(kFineBytesMax) - 1;
 }  // namespace
 
-std::uint8_t size_class(std::uint64_t bytes) {
-  RAWCACHE_ASSERT(bytes <= kSizeClassBytesMax);
-  if (bytes <= kFineBytesMax) {
-    return static_cast<std::uint8_t>(bytes == 0 ? 0 : (bytes - 1) / kFineStep);
-  }
+std::uint8_t coarse_size_class(std::uint64_t bytes) {
+  RAWCACHE_ASSERT(bytes > kFineBytesMax && bytes <= kSizeClassBytesMax);
   const std::uint64_t payload = bytes - kHeadroom;
   if (payload <= kFineBytesMax) return kFineClasses;
   // The eighth of its power of two that `payload` ends in; an exact border belongs to the eighth
@@ -29,8 +23,7 @@ std::uint8_t size_class(std::uint64_t bytes) {
   return static_cast<std::uint8_t>(kFineClasses + 1 + (power - kFineBits) * 8 + eighth);
 }
 
-std::uint64_t size_class_bytes(std::uint8_t c) {
-  if (c < kFineClasses) return (std::uint64_t{c} + 1) * kFineStep;
+std::uint64_t coarse_size_class_bytes(std::uint8_t c) {
   const unsigned coarse = c - kFineClasses;
   const std::uint64_t payload = (std::uint64_t{8} + coarse % 8) << (kFineBits - 3 + coarse / 8);
   return std::min(payload + kHeadroom, kSizeClassBytesMax);
