@@ -187,6 +187,8 @@ class BatchIOManager {
   Result<std::size_t> written();
   void start_sync(std::size_t buffers);
   Result<void> finish_sync(Completed& completed);
+  Result<void> sync_now(std::size_t buffers, Completed& completed);
+  void note_synced(std::size_t buffers, Completed& completed);
   Result<void> sync_oldest(std::size_t buffers, Completed& completed);
   Result<void> advance(Completed& completed);
   void forget(std::size_t buffers);
