@@ -29,7 +29,7 @@ constexpr Budget kBudgets[] = {
     {"store_buffered_100", 2300},
     {"store_buffered_4096", 5410},
     {"remove_buffered", 2040},
-    {"store_durable_100", 12170},
+    {"store_durable_100", 11300},
     {"lookup_buffered_100", 1940},
     {"lookup_buffered_4096", 5300},
     {"lookup_batch_buffered_100", 2470},
