@@ -15,9 +15,10 @@ namespace rawcache {
 
 namespace {
 
-// More requests in flight than this only wait in the device's queue; nor do more bytes help reads,
-// which are waited for. Of writes the rest would go out only when somebody looks after them.
-constexpr std::size_t kDepth = 32;
+// More requests in flight than this only wait in the device's queue, of which one of virtio has 256
+// places; nor do more bytes help reads, which are waited for. Of writes the rest would go out only
+// when somebody looks after them.
+constexpr std::size_t kDepth = 128;
 constexpr std::size_t kReadBytesInFlight = std::size_t{6} << 20;
 constexpr std::size_t kWriteBytesInFlight = std::size_t{16} << 20;
 static_assert(kDepth <= Ring::kEntries);

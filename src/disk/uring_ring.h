@@ -19,7 +19,7 @@ namespace rawcache {
 /// One io_uring. It belongs to one batch at a time and is never shared, nor used in a forked child.
 class Ring {
  public:
-  static constexpr unsigned kEntries = 64;
+  static constexpr unsigned kEntries = 128;
   /// Returns null and sets `error` (an errno) if the kernel refuses.
   static std::unique_ptr<Ring> create(int fd, int& error);
   ~Ring();
