@@ -158,7 +158,8 @@ struct Options {
   /// Memory for values that are asked for again and again, bytes; from 64 KiB, 0: none. Values are
   /// copied into it when they are read from the device and handed out as leases on it; it is never
   /// exceeded, also not while such leases are held. Of two equally popular values the one that came
-  /// later leaves first (S3-FIFO). A value that takes more than an eighth of it is not held.
+  /// later leaves first (S3-FIFO). Where hardly anything is read twice, values are copied when they
+  /// are read for the second time. One that takes more than an eighth of it is not held.
   std::uint64_t memory_bytes = 0;
 
   EvictionPolicyKind eviction = EvictionPolicyKind::rc;

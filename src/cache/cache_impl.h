@@ -279,10 +279,11 @@ class RawDiskCache::Impl {
     Location location;
     unsigned hits = 0;  ///< that the index has counted
     std::uint32_t generation = 0;
-    Extent extent;  ///< covers the entry
   };
   std::optional<Located> locate(std::uint64_t key_hash) const;
   Located located_at(std::uint64_t key_hash, Location location, unsigned hits) const;
+  /// Covers the entry.
+  Extent extent_of(Location location) const;
   Result<void> check_key(std::string_view key) const;
   /// The value, if `read` holds the key's live entry; not_found if not. nullopt: the entry moved
   /// while it was being read, locate it again.
@@ -299,7 +300,7 @@ class RawDiskCache::Impl {
   // memory_lookup.cc
   EntryPlace place_of(Location location) const;
   /// The key's value, if the memory tier holds it.
-  std::optional<Value> find_in_memory(std::string_view key, std::uint64_t key_hash);
+  std::optional<Value> find_in_memory(std::string_view key, const Located& located);
   std::optional<Value> keep_in_memory(const EntryView& entry, std::span<const std::byte> value,
                                       const Located& located);
   void tell_memory(const WriteCall& call, const Writing& writing);

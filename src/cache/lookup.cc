@@ -26,19 +26,23 @@ constexpr std::size_t kVisitBatch = 64;
 
 // --- Locate ---
 
-RawDiskCache::Impl::Located RawDiskCache::Impl::located_at(std::uint64_t key_hash,
-                                                           Location location, unsigned hits) const {
-  const std::uint32_t segment = log_->segment_of(location.offset);
-  const std::uint64_t end = log_->segment_offset(segment) + log_->segment_bytes();
-  const std::uint64_t size = std::min(size_class_bytes(location.size_class), end - location.offset);
-  return {key_hash, location, hits, log_->generation(segment), {location.offset, size}};
+inline RawDiskCache::Impl::Located RawDiskCache::Impl::located_at(std::uint64_t key_hash,
+                                                                  Location location,
+                                                                  unsigned hits) const {
+  return {key_hash, location, hits, log_->generation(log_->segment_of(location.offset))};
 }
 
-std::optional<RawDiskCache::Impl::Located> RawDiskCache::Impl::locate(
+inline std::optional<RawDiskCache::Impl::Located> RawDiskCache::Impl::locate(
     std::uint64_t key_hash) const {
   const auto found = index_->find_with_hits(key_hash);
   if (!found) return std::nullopt;
   return located_at(key_hash, found->location, found->hits);
+}
+
+Extent RawDiskCache::Impl::extent_of(Location location) const {
+  const std::uint32_t segment = log_->segment_of(location.offset);
+  const std::uint64_t end = log_->segment_offset(segment) + log_->segment_bytes();
+  return {location.offset, std::min(size_class_bytes(location.size_class), end - location.offset)};
 }
 
 // --- Verify ---
@@ -46,6 +50,7 @@ std::optional<RawDiskCache::Impl::Located> RawDiskCache::Impl::locate(
 std::optional<Result<Value>> RawDiskCache::Impl::verify(std::string_view key,
                                                         const Located& located, ReadAnswer read) {
   const Place place{superblock_.id, located.location.offset, located.generation};
+  if (memory_) memory_->prefetch(located.key_hash);
   const auto entry = decode_entry(*read.bytes, place);
   const bool other_key = entry && entry->key != key && !mutated(Mutant::kKeyNotCompared);
   if (!entry || entry->kind != EntryKind::value || other_key) {
@@ -154,9 +159,6 @@ Result<Value> RawDiskCache::Impl::find_value(std::string_view key, LatencyTimer*
   if (auto checked = check_key(key); !checked) return std::unexpected(checked.error());
   if (auto cleared = clear_if_due(); !cleared) return std::unexpected(cleared.error());
   const std::uint64_t key_hash = hash_key(key, superblock_.id);
-  if (memory_) {
-    if (auto held = find_in_memory(key, key_hash)) return std::move(*held);
-  }
   if (!waiting_) return find_in_log(key, key_hash, timer);
   auto found = find_in_log(key, key_hash, timer);
   if (found || found.error() != Errc::not_found) return found;
@@ -169,10 +171,12 @@ Result<Value> RawDiskCache::Impl::find_in_log(std::string_view key, std::uint64_
   for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
     const auto located = locate(key_hash);
     if (!located) return std::unexpected(Errc::not_found);
+    if (auto held = find_in_memory(key, *located)) return std::move(*held);
     ReadAnswer read;
-    if (!io_->read_buffered(located->extent, read)) {
+    const Extent extent = extent_of(located->location);
+    if (!io_->read_buffered(extent, read)) {
       if (timer != nullptr) timer->start();
-      read = io_->read(located->extent, BatchIOManager::Whole::start);
+      read = io_->read(extent, BatchIOManager::Whole::start);
     }
     if (!read.bytes) return std::unexpected(read.bytes.error());
     if (auto result = verify(key, *located, std::move(read))) return std::move(*result);
@@ -269,17 +273,15 @@ void RawDiskCache::Impl::find_values(std::span<const std::string_view> keys,
   askers.reserve(keys.size());
   for (std::uint32_t i = 0; i < keys.size(); ++i) {
     if (!valid[i]) continue;
-    if (memory_) {
-      if (auto held = find_in_memory(keys[i], hashes[i])) {
-        results[i] = std::move(*held);
-        continue;
-      }
+    const auto at = locate(hashes[i]);
+    if (!at) continue;
+    if (auto held = find_in_memory(keys[i], *at)) {
+      results[i] = std::move(*held);
+      continue;
     }
-    if (auto at = locate(hashes[i])) {
-      extents.push_back(at->extent);
-      located.push_back(*at);
-      askers.push_back(i);
-    }
+    extents.push_back(extent_of(at->location));
+    located.push_back(*at);
+    askers.push_back(i);
   }
   const auto answer = [&](std::size_t i, ReadAnswer& read) {
     Result<Value>& result = results[mutated(Mutant::kAnswersShifted) ? i : askers[i]];
@@ -336,11 +338,12 @@ Result<bool> RawDiskCache::Impl::visit_slots(std::uint32_t page,
     for (std::uint64_t bytes = 0; first + located.size() < slots.size();) {
       const Located next =
           located_at(0, index_->layout().location(slots[first + located.size()]), 0);
-      bytes += next.extent.size;
+      const Extent extent = extent_of(next.location);
+      bytes += extent.size;
       const bool fits = located.size() < kVisitBatch && bytes <= arena_->memory().size() / 4;
       if (!located.empty() && !fits) break;
       located.push_back(next);
-      extents.push_back(next.extent);
+      extents.push_back(extent);
     }
     const auto some = std::span(slots).subspan(first, located.size());
     first += located.size();

@@ -1,4 +1,4 @@
-// Lookups that the memory tier answers: locate -> find -> touch.
+// What the memory tier answers and what it is told.
 #include "base/mutant.h"
 #include "cache/cache_impl.h"
 
@@ -9,15 +9,14 @@ EntryPlace RawDiskCache::Impl::place_of(Location location) const {
 }
 
 std::optional<Value> RawDiskCache::Impl::find_in_memory(std::string_view key,
-                                                        std::uint64_t key_hash) {
-  const auto found = index_->find_with_hits(key_hash);
-  if (!found) return std::nullopt;
-  auto value = memory_->find(key, key_hash, place_of(found->location));
+                                                        const Located& located) {
+  if (!memory_) return std::nullopt;
+  auto value = memory_->find(key, located.key_hash, {located.location.offset, located.generation});
   if (!value) return std::nullopt;
   // Whoever reads it from the device counts it as expired and forgets it.
   const bool expired = value->expires_at() != 0 && value->expires_at() <= now();
   if (expired && !mutated(Mutant::kMemoryOutlivesExpiry)) return std::nullopt;
-  note_hit(key_hash, found->location, found->hits);
+  note_hit(located.key_hash, located.location, located.hits);
   return value;
 }
 

@@ -25,6 +25,10 @@ constexpr std::uint64_t kItemShare = 8;    ///< a larger share of it is not give
 /// Larger values are copied only when they are read for the second time.
 constexpr std::size_t kCopyAtOnceBytes = std::size_t{64} << 10;
 constexpr std::uint8_t kHitsMax = 3;
+/// Copies of first reads pay if at least this share of them is read again.
+constexpr std::uint32_t kReuseShare = 8;
+constexpr std::uint32_t kReuseFirstsMin = 64;    ///< so many first reads before there is a doubt
+constexpr std::uint32_t kReuseFirstsMax = 1024;  ///< after so many the older count half
 /// Items of the main queue that are sent round again before one is evicted whatever its hits:
 /// bounds the time under the lock.
 constexpr int kRoundsMax = 128;
@@ -69,7 +73,8 @@ struct MemoryTier::Item {
   const std::uint64_t sequence;
   EntryPlace place;  ///< guarded by the shard's lock, as is `next`
   ItemPointer next;
-  Item* older = nullptr;  ///< guarded by queue_mutex_, as is what follows
+  bool read_once = false;  ///< likewise: came with its first read, and has not been read since
+  Item* older = nullptr;   ///< guarded by queue_mutex_, as is what follows
   Item* newer = nullptr;
   const std::uint32_t expires_at;
   const std::uint32_t flags;
@@ -114,6 +119,23 @@ class MemoryTier::Allocator {
   std::uint64_t charge_;
 };
 
+// --- Reuse ---
+
+void MemoryTier::Reuse::read_first() {
+  const std::uint32_t firsts = firsts_.load(std::memory_order_relaxed) + 1;
+  if (firsts < kReuseFirstsMax) {
+    firsts_.store(firsts, std::memory_order_relaxed);
+    return;
+  }
+  firsts_.store(firsts / 2, std::memory_order_relaxed);
+  again_.store(again_.load(std::memory_order_relaxed) / 2, std::memory_order_relaxed);
+}
+
+bool MemoryTier::Reuse::pays() const {
+  const std::uint32_t firsts = firsts_.load(std::memory_order_relaxed);
+  return firsts < kReuseFirstsMin || again_.load(std::memory_order_relaxed) >= firsts / kReuseShare;
+}
+
 // --- Making ---
 
 bool MemoryTier::Account::take(std::uint64_t bytes) {
@@ -138,7 +160,7 @@ MemoryTier::MemoryTier(std::uint64_t bytes_max, std::size_t shards, std::uint64_
       shards_(shards),
       ghost_(ghost_entries, bytes_max) {
   (void)account_->take(ghost_.memory_bytes() + shards * sizeof(Shard) +
-                       shards * heap_bytes(kChainsMin * sizeof(ItemPointer)));
+                       shards * heap_bytes(kChainsMin * sizeof(Chain)));
   for (Shard& shard : shards_) {
     MutexLock lock(shard.mutex);
     shard.chains.resize(kChainsMin);
@@ -147,14 +169,11 @@ MemoryTier::MemoryTier(std::uint64_t bytes_max, std::size_t shards, std::uint64_
 
 MemoryTier::~MemoryTier() { clear(); }
 
-// Distinct bits choose the shard and the chain.
-MemoryTier::Shard& MemoryTier::shard_of(std::uint64_t key_hash) {
-  return shards_[(key_hash & 0xFFFF) * shards_.size() >> 16];
-}
-
 MemoryTier::ItemPointer* MemoryTier::find_link(Shard& shard, std::uint64_t key_hash,
                                                std::string_view key) {
-  ItemPointer* link = &shard.chains[(key_hash >> 16) & (shard.chains.size() - 1)];
+  Chain& chain = chain_of(shard.chains, key_hash);
+  if ((chain.filter & filter_bit(key_hash)) == 0) return nullptr;
+  ItemPointer* link = &chain.first;
   const auto is_it = [&](Item& item) {
     return item.key_hash == key_hash &&
            (item.key() == key || mutated(Mutant::kMemoryKeyNotCompared));
@@ -185,6 +204,7 @@ std::optional<Value> MemoryTier::find(std::string_view key, std::uint64_t key_ha
   if (hits < kHitsMax) {
     item.hits.store(static_cast<std::uint8_t>(hits + 1), std::memory_order_relaxed);
   }
+  if (std::exchange(item.read_once, false)) reuse_.read_again();
   ++shard.hits;
   return value_of(*link);
 }
@@ -222,14 +242,19 @@ std::optional<Value> MemoryTier::fill(const MemoryEntry& entry, EntryPlace place
     MutexLock lock(queue_mutex_);
     if (ghost_.take(entry.key_hash)) {
       name = QueueName::main;
-    } else if (entry.value.size() > kCopyAtOnceBytes) {
-      ghost_.remember(entry.key_hash, charge);
-      return std::nullopt;
+      reuse_.read_again();
+    } else {
+      reuse_.read_first();
+      if (entry.value.size() > kCopyAtOnceBytes || !reuse_.pays()) {
+        ghost_.remember(entry.key_hash, charge);
+        return std::nullopt;
+      }
     }
   }
   if (!make_room(charge)) return std::nullopt;
   const ItemPointer item = make_item(entry, place, charge);
   if (!item) return std::nullopt;
+  item->read_once = name == QueueName::small;  // nobody else knows it yet
   MutexLock lock(queue_mutex_);
   if (!insert(item, name)) return std::nullopt;
   return value_of(item);
@@ -260,7 +285,7 @@ void MemoryTier::removed(std::string_view key, std::uint64_t key_hash) {
 void MemoryTier::moved(std::uint64_t key_hash, EntryPlace from, EntryPlace to) {
   Shard& shard = shard_of(key_hash);
   MutexLock lock(shard.mutex);
-  Item* item = shard.chains[(key_hash >> 16) & (shard.chains.size() - 1)].get();
+  Item* item = chain_of(shard.chains, key_hash).first.get();
   for (; item != nullptr; item = item->next.get()) {
     if (item->key_hash == key_hash && item->place == from) item->place = to;
   }
@@ -279,8 +304,9 @@ bool MemoryTier::insert(const ItemPointer& item, QueueName name) {
       item->next = std::move(before->next);
     } else {
       if (shard.items >= shard.chains.size()) grow(shard);
-      ItemPointer& chain = shard.chains[(item->key_hash >> 16) & (shard.chains.size() - 1)];
-      item->next = std::exchange(chain, item);
+      Chain& chain = chain_of(shard.chains, item->key_hash);
+      item->next = std::exchange(chain.first, item);
+      chain.filter |= filter_bit(item->key_hash);
       ++shard.items;
     }
   }
@@ -291,23 +317,24 @@ bool MemoryTier::insert(const ItemPointer& item, QueueName name) {
 
 // Without memory for it chains become longer.
 void MemoryTier::grow(Shard& shard) try {
-  const std::size_t before = heap_bytes(shard.chains.size() * sizeof(ItemPointer));
-  const std::size_t after = heap_bytes(2 * shard.chains.size() * sizeof(ItemPointer));
+  const std::size_t before = heap_bytes(shard.chains.size() * sizeof(Chain));
+  const std::size_t after = heap_bytes(2 * shard.chains.size() * sizeof(Chain));
   if (!account_->take(after)) return;
-  std::vector<ItemPointer> chains(2 * shard.chains.size());
-  for (ItemPointer& chain : shard.chains) {
-    while (chain) {
-      ItemPointer item = std::move(chain);
-      chain = std::move(item->next);
-      ItemPointer& to = chains[(item->key_hash >> 16) & (chains.size() - 1)];
-      item->next = std::move(to);
-      to = std::move(item);
+  std::vector<Chain> chains(2 * shard.chains.size());
+  for (Chain& chain : shard.chains) {
+    while (chain.first) {
+      ItemPointer item = std::move(chain.first);
+      chain.first = std::move(item->next);
+      Chain& to = chain_of(chains, item->key_hash);
+      to.filter |= filter_bit(item->key_hash);
+      item->next = std::move(to.first);
+      to.first = std::move(item);
     }
   }
   shard.chains = std::move(chains);
   account_->give_back(before);
 } catch (const std::bad_alloc&) {
-  account_->give_back(heap_bytes(2 * shard.chains.size() * sizeof(ItemPointer)));
+  account_->give_back(heap_bytes(2 * shard.chains.size() * sizeof(Chain)));
 }
 
 /// Takes the item out of table and queue, if it is there.
@@ -321,6 +348,11 @@ void MemoryTier::unlink(Item& item) {
     gone = std::move(*link);
     *link = std::move(gone->next);
     --shard.items;
+    Chain& chain = chain_of(shard.chains, item.key_hash);
+    chain.filter = 0;
+    for (Item* left = chain.first.get(); left != nullptr; left = left->next.get()) {
+      chain.filter |= filter_bit(left->key_hash);
+    }
   }
   dequeue(item);
 }

@@ -35,7 +35,9 @@ struct MemoryEntry {
 };
 
 /// Values of entries that have been read, evicted as S3-FIFO does: what is not asked for again
-/// leaves early and without displacing what is.
+/// leaves early and without displacing what is. Where hardly anything is read again (scans, uniform
+/// reads of much more than fits) a first read is only remembered: a copy costs as much as a tenth
+/// of the read that it might save.
 ///
 /// Coherence: a value is found only by who names the place that the index points at now. Whatever
 /// is overwritten, removed, evicted or cleared is out of reach as soon as the index says so, and a
@@ -49,10 +51,14 @@ class MemoryTier {
   static std::unique_ptr<MemoryTier> create(std::uint64_t bytes_max);
   ~MemoryTier();
 
+  /// Fetches what `fill` will look at. Reads nothing, and so needs no lock.
+  void prefetch(std::uint64_t key_hash) const NO_THREAD_SAFETY_ANALYSIS {
+    ghost_.prefetch(key_hash);
+  }
   /// The key's value if it is held and lies at `place`; counted as a hit. It may have expired.
   std::optional<Value> find(std::string_view key, std::uint64_t key_hash, EntryPlace place);
   /// Takes in a copy of an entry that has been read at `place`, and hands out its value. nullopt if
-  /// it does not want it or has no memory.
+  /// it only remembers it or has no memory.
   std::optional<Value> fill(const MemoryEntry& entry, EntryPlace place);
   /// The entry has been stored and lies at `place`: if its key is held, with this value from now
   /// on.
@@ -90,10 +96,30 @@ class MemoryTier {
     std::atomic<std::uint64_t> bytes_{0};
   };
 
-  /// A part of the table: chains of items.
+  /// How much of what is read for the first time is read again before it is forgotten, lately.
+  class Reuse {
+   public:
+    void read_again() { again_.fetch_add(1, std::memory_order_relaxed); }
+    /// Not by two threads at once.
+    void read_first();
+    /// Whether copies of first reads pay.
+    bool pays() const;
+
+   private:
+    std::atomic<std::uint32_t> firsts_{0}, again_{0};
+  };
+
+  /// Items of some hashes. Most keys that are looked for are not held, and the filter says so
+  /// without a look at an item, which lies in memory that nobody has touched for long.
+  struct Chain {
+    ItemPointer first;
+    std::uint64_t filter = 0;  ///< filter_bit of each
+  };
+
+  /// A part of the table.
   struct alignas(64) Shard {
     mutable Mutex mutex;
-    std::vector<ItemPointer> chains GUARDED_BY(mutex);
+    std::vector<Chain> chains GUARDED_BY(mutex);
     std::uint64_t items GUARDED_BY(mutex) = 0;
     std::uint64_t hits GUARDED_BY(mutex) = 0;
   };
@@ -107,7 +133,16 @@ class MemoryTier {
 
   MemoryTier(std::uint64_t bytes_max, std::size_t shards, std::uint64_t ghost_entries);
 
-  Shard& shard_of(std::uint64_t key_hash);
+  // Distinct bits of the hash choose the shard, the chain and the bit in its filter.
+  Shard& shard_of(std::uint64_t key_hash) {
+    return shards_[(key_hash & 0xFFFF) * shards_.size() >> 16];
+  }
+  static Chain& chain_of(std::vector<Chain>& chains, std::uint64_t key_hash) {
+    return chains[(key_hash >> 16) & (chains.size() - 1)];
+  }
+  static std::uint64_t filter_bit(std::uint64_t key_hash) {
+    return std::uint64_t{1} << (key_hash >> 58);
+  }
   static ItemPointer* find_link(Shard& shard, std::uint64_t key_hash, std::string_view key)
       REQUIRES(shard.mutex);
   static Value value_of(const ItemPointer& item);
@@ -128,6 +163,7 @@ class MemoryTier {
   const std::uint64_t bytes_max_;
   const std::shared_ptr<Account> account_;
   std::vector<Shard> shards_;
+  Reuse reuse_;
 
   // Locked before a shard's.
   mutable Mutex queue_mutex_;

@@ -162,7 +162,7 @@ std::vector<Extent> RawDiskCache::Impl::next_piece(std::span<const Survivor> hot
   std::vector<Extent> extents;
   std::uint64_t bytes = 0;
   for (const Survivor& next : hot) {
-    const Extent extent = located_at(next.key_hash, next.location, next.hits).extent;
+    const Extent extent = extent_of(next.location);
     if (!extents.empty()) {
       const std::uint64_t gap = extent.offset - std::min(extent.offset, extents.back().end());
       bytes += gap <= options_.read_gap_bytes ? gap : 0;

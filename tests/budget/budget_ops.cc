@@ -150,7 +150,9 @@ void lookups_in_memory() {
   Bench bench(100, kUsual, kHoldsAll);
   bench.store_all();
   bench.flush();
-  for (std::size_t i = 0; i < kWarmUp + kOperations; ++i) bench.lookup(i);
+  for (int reads = 0; reads < 2; ++reads) {  // the first ones may only be remembered
+    for (std::size_t i = 0; i < kWarmUp + kOperations; ++i) bench.lookup(i);
+  }
   measure("lookup_memory_100", kOperations, 1, [&](std::size_t i) { bench.lookup(i); });
   measure("lookup_batch_memory_100", kOperations / kBatchKeys, kBatchKeys,
           [&](std::size_t i) { bench.lookup_batch(i); });
