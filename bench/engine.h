@@ -55,6 +55,9 @@ class Engine {
   /// The same for many keys, which the engine may read in any order.
   virtual void get_batch(std::span<const Key> keys, Sink& sink) = 0;
 
+  /// Does what would otherwise go on beside the reads of later phases (compaction).
+  virtual void finish_background_work() {}
+
   /// Whether the next put has to make room. Engines that grow instead are always there.
   virtual bool full() { return true; }
 };

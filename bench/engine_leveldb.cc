@@ -77,6 +77,8 @@ class LeveldbEngine final : public Engine {
 
   void close() override { db_.reset(); }
 
+  void finish_background_work() override { db_->CompactRange(nullptr, nullptr); }
+
   void put_batch(std::span<const Entry> entries) override {
     leveldb::WriteBatch batch;
     std::size_t count = 0;

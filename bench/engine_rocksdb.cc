@@ -72,6 +72,10 @@ class RocksdbEngine final : public Engine {
     }
   }
 
+  void finish_background_work() override {
+    check(db_->CompactRange(rocksdb::CompactRangeOptions(), nullptr, nullptr), "compaction");
+  }
+
   void get(const Key& key, Sink& sink) override {
     rocksdb::PinnableSlice value;
     take(key, db_->Get(read_options_, db_->DefaultColumnFamily(), slice(key.view()), &value), value,

@@ -259,6 +259,14 @@ Sample run_phase(Engine& engine, const PhaseRun& run) {
   sample.device_written_bytes = closed.device_written_bytes - start.device_written_bytes;
   sample.device_read_bytes = end.device_read_bytes - start.device_read_bytes;
   sample.disk_bytes = disk_bytes(folder);
+
+  if (run.phase.pattern == Pattern::load && run.settle_s_max > 0) {
+    Settings again = run.settings;
+    again.fresh = false;
+    engine.open(again);
+    engine.finish_background_work();
+    engine.close();
+  }
   return sample;
 }
 
