@@ -18,8 +18,9 @@ constexpr std::uint64_t kSegments = 64;  ///< at least, where they are not the s
 /// So many times what is loaded: the mixed phases put more, and must not evict what peers keep.
 constexpr double kRoom = 5;
 constexpr std::uint64_t kSegmentsSpare = 8;
-/// For reads in flight and results, beside what keeps hot values.
-constexpr std::uint64_t kReadBufferBytes = 32_MiB;
+/// What batches of writes and reads in flight take. The rest of the memory given keeps hot values,
+/// as a peer's write buffer serves reads too for as long as it is not full.
+constexpr std::uint64_t kWriteBufferBytes = 24_MiB, kReadBufferBytes = 8_MiB;
 constexpr std::uint64_t kEntryRoomBytes = 8_KiB;
 
 struct Variant {
@@ -40,12 +41,16 @@ class RawcacheEngine final : public Engine {
     options.eviction = variant_.eviction;
     options.batch_mode = variant_.batch_mode;
     options.max_operations = UINT32_MAX;
-    options.write_buffer_bytes = settings.write_buffer_bytes;
+    options.write_buffer_bytes = kWriteBufferBytes;
     // A batch that was read is in the caller's hands, which memory for caching does not count.
     // Where it takes more than three quarters of this, values are copied to make room for others.
     options.read_buffer_bytes =
         std::max(kReadBufferBytes, kBatchKeys * (settings.value_bytes + kEntryRoomBytes) * 3 / 2);
-    options.memory_bytes = variant_.memory ? settings.cache_bytes : 0;
+    const std::uint64_t memory_bytes = settings.cache_bytes + settings.write_buffer_bytes;
+    const std::uint64_t buffer_bytes = kWriteBufferBytes + kReadBufferBytes;
+    if (variant_.memory && memory_bytes > buffer_bytes) {
+      options.memory_bytes = memory_bytes - buffer_bytes;
+    }
     auto opened = RawDiskCache::open(path, options);
     if (!opened) fail("rawcache: open", opened.error().message());
     cache_.emplace(std::move(*opened));

@@ -15,8 +15,11 @@ namespace {
 /// Buffered puts are handed over in pieces of this size, as a program that loads would.
 constexpr std::uint64_t kPutBatchBytes = std::uint64_t{4} << 20;
 constexpr std::uint64_t kPutBatchEntriesMax = 1000;
-/// Mixed phases run this share of their time before it counts, so that caches have filled.
-constexpr double kWarmShare = 1;
+/// Mixed phases begin with so many operations for each value that fits in the cache, by so many
+/// threads, so that caches have filled; but they take no longer than this.
+constexpr std::uint64_t kWarmOperationsPerValue = 6;
+constexpr unsigned kWarmThreads = 8;
+constexpr std::uint64_t kWarmNsMax = 3'000'000'000;
 /// Filling up takes no longer than this, for engines that never say that they are full.
 constexpr std::uint64_t kFillNsMax = 30'000'000'000;
 
@@ -42,6 +45,11 @@ class Worker {
       latencies_.add(end - start);
       start = end;
     } while (start < until_ns);
+  }
+
+  /// Does the pattern's step so many times, unless that takes until `deadline_ns`.
+  void warm(std::uint64_t steps, std::uint64_t deadline_ns) {
+    for (std::uint64_t i = 0; i < steps && now_ns() < deadline_ns; ++i) step();
   }
 
   void load() {
@@ -147,6 +155,19 @@ class Worker {
 
 using Workers = std::vector<std::unique_ptr<Worker>>;
 
+/// The same for every engine, whatever its speed and the threads of the phase.
+void warm_caches(Engine& engine, const PhaseRun& run) {
+  const std::uint64_t deadline = now_ns() + kWarmNsMax;
+  const std::uint64_t steps =
+      kWarmOperationsPerValue * run.settings.cache_bytes / run.settings.value_bytes / kWarmThreads;
+  std::vector<std::jthread> threads;
+  for (unsigned i = 0; i < kWarmThreads; ++i) {
+    threads.emplace_back([&engine, &run, i, steps, deadline] {
+      Worker(engine, run, run.phase.threads + i).warm(steps, deadline);
+    });
+  }
+}
+
 /// All workers at once, for a time; on threads of their own if there is more than one.
 void work(const Workers& workers, double seconds) {
   const std::uint64_t until = now_ns() + static_cast<std::uint64_t>(seconds * 1e9);
@@ -159,7 +180,7 @@ void work(const Workers& workers, double seconds) {
 void prepare(Engine& engine, const PhaseRun& run, const Workers& workers) {
   switch (run.phase.pattern) {
     case Pattern::mixed:
-      work(workers, run.seconds * kWarmShare);
+      warm_caches(engine, run);
       break;
     case Pattern::overwrite:
       for (const std::uint64_t start = now_ns(); !engine.full() && now_ns() - start < kFillNsMax;) {
