@@ -102,13 +102,11 @@ IoLease IoArena::lease(std::size_t size) {
   std::size_t first = 0;
   {
     MutexLock lock(mutex_);
-    auto found = find_clear_run(used_, cursor_, arena_pages, pages);
-    // Then what lies before the cursor, or begins before it.
-    if (!found) found = find_clear_run(used_, 0, std::min(arena_pages, cursor_ + pages - 1), pages);
+    const auto found = find_clear_run(used_, free_from_, arena_pages, pages);
     if (!found) return {};
     first = *found;
     flip_run(used_, first, pages, false);
-    cursor_ = first + pages == arena_pages ? 0 : first + pages;
+    if (first == free_from_) free_from_ += pages;
   }
   leased_bytes_.fetch_add(pages * kPageBytes, std::memory_order_relaxed);
   std::byte* const data = memory_.data() + first * kPageBytes;
@@ -122,7 +120,7 @@ void IoArena::release(std::size_t first_page, std::size_t pages) {
   {
     MutexLock lock(mutex_);
     flip_run(used_, first_page, pages, true);
-    cursor_ = first_page;  // what was used last is still in the processor's cache
+    free_from_ = std::min(free_from_, first_page);
   }
   leased_bytes_.fetch_sub(pages * kPageBytes, std::memory_order_relaxed);
 }
