@@ -22,6 +22,10 @@ constexpr std::size_t kDepth = 128;
 constexpr std::size_t kReadBytesInFlight = std::size_t{6} << 20;
 constexpr std::size_t kWriteBytesInFlight = std::size_t{16} << 20;
 static_assert(kDepth <= Ring::kEntries);
+/// The kernel tells the device of requests when it has taken all of a system call. So the device
+/// begins with the first ones while the kernel takes the others.
+constexpr std::size_t kSentAtOnce = 16;
+static_assert(kDepth % kSentAtOnce == 0);
 
 constexpr std::size_t kInlineBytes = 16384;  // a single request up to this
 /// Writes of so many bytes together are handed to a thread of the kernel's, which sends them to the
@@ -78,10 +82,13 @@ class UringDisk::Flight {
     rings_->release(std::move(ring_));
   }
 
-  /// Hands the kernel as much as fits.
+  /// Hands the kernel as much as fits, or as it takes.
   void start() {
-    prepare();
-    enter(0);
+    for (std::size_t most = kSentAtOnce; more() && most <= kDepth; most += kSentAtOnce) {
+      prepare(most);
+      enter(0);
+      if (ring_ == nullptr || io_uring_sq_ready(ring_->get()) != 0 || outstanding_ < most) return;
+    }
   }
 
   void wait(IoBatch& batch, std::size_t at_least) {
@@ -113,9 +120,9 @@ class UringDisk::Flight {
   bool more() const { return next_ < items_.size() || !retry_.empty(); }
   std::size_t in_kernel() { return outstanding_ - io_uring_sq_ready(ring_->get()); }
 
-  /// Fills the submission queue up to the window.
-  void prepare() {
-    while (more() && outstanding_ < kDepth) {
+  /// Fills the submission queue up to the window, of so many requests at most.
+  void prepare(std::size_t depth = kDepth) {
+    while (more() && outstanding_ < depth) {
       const std::size_t index = retry_.empty() ? next_ : retry_.back();
       Item& item = items_[index];
       const std::size_t size = std::min(item.rest.size, kTransferBytes);
