@@ -102,11 +102,11 @@ IoLease IoArena::lease(std::size_t size) {
   std::size_t first = 0;
   {
     MutexLock lock(mutex_);
+    free_from_ = find_clear_run(used_, free_from_, arena_pages, 1).value_or(arena_pages);
     const auto found = find_clear_run(used_, free_from_, arena_pages, pages);
     if (!found) return {};
     first = *found;
     flip_run(used_, first, pages, false);
-    if (first == free_from_) free_from_ += pages;
   }
   leased_bytes_.fetch_add(pages * kPageBytes, std::memory_order_relaxed);
   std::byte* const data = memory_.data() + first * kPageBytes;

@@ -54,7 +54,7 @@ TEST(IoArena, AFullArenaSaysSoAndServesAgainAfterARelease) {
   EXPECT_EQ(again.bytes.data(), freed);
 }
 
-TEST(IoArena, ARunOfPagesIsFoundAcrossWordsAndBeforeTheCursor) {
+TEST(IoArena, ARunOfPagesIsFoundAcrossWordsAndInFrontOfOthers) {
   const auto arena = IoArena::create(200 * kPage);
   IoLease head = arena->lease(60 * kPage);
   IoLease middle = arena->lease(80 * kPage);
@@ -70,6 +70,26 @@ TEST(IoArena, ARunOfPagesIsFoundAcrossWordsAndBeforeTheCursor) {
   // Free are now two runs that do not join around the end.
   EXPECT_FALSE(arena->lease(61 * kPage));
   EXPECT_TRUE(arena->lease(60 * kPage));
+}
+
+TEST(IoArena, TheLowestFreePagesAreUsedAgainFirst) {
+  const auto arena = IoArena::create(1000 * kPage);
+  std::byte* const first = arena->memory().data();
+  for (int round = 0; round < 3; ++round) {
+    std::vector<IoLease> leases;
+    for (std::size_t i = 0; i < 100; ++i) {
+      leases.push_back(arena->lease(kPage));
+      ASSERT_EQ(leases.back().bytes.data(), first + i * kPage);
+    }
+    std::shuffle(leases.begin(), leases.end(), std::mt19937(round));
+  }
+  std::vector<IoLease> leases;
+  for (std::size_t i = 0; i < 10; ++i) leases.push_back(arena->lease(kPage));
+  leases[5] = {};
+  EXPECT_EQ(arena->lease(2 * kPage).bytes.data(), first + 10 * kPage) << "too large for the gap";
+  leases[5] = arena->lease(kPage);
+  EXPECT_EQ(leases[5].bytes.data(), first + 5 * kPage);
+  EXPECT_EQ(arena->lease(kPage).bytes.data(), first + 10 * kPage);
 }
 
 TEST(IoArena, TheWholeArenaCanBeOneLeaseAndNoMore) {
