@@ -270,7 +270,7 @@ TEST_F(SystemCalls, ABadFirstSectorAndALackOfMemorySayNothingAboutDirectIo) {
 
 class UringCalls : public SystemCalls {
  protected:
-  static constexpr std::size_t kRequests = 40;  // more than are under way at once
+  static constexpr std::size_t kRequests = 150;  // more than are under way at once
 
   void SetUp() override {
     SystemCalls::SetUp();
