@@ -279,9 +279,10 @@ class RawDiskCache::Impl {
     Location location;
     unsigned hits = 0;  ///< that the index has counted
     std::uint32_t generation = 0;
+    EntryPlace place() const { return {location.offset, generation}; }
   };
-  std::optional<Located> locate(std::uint64_t key_hash) const;
-  Located located_at(std::uint64_t key_hash, Location location, unsigned hits) const;
+  inline std::optional<Located> locate(std::uint64_t key_hash) const;
+  inline Located located_at(std::uint64_t key_hash, Location location, unsigned hits) const;
   /// Covers the entry.
   Extent extent_of(Location location) const;
   Result<void> check_key(std::string_view key) const;
@@ -296,6 +297,16 @@ class RawDiskCache::Impl {
   IoLease lease_of(std::size_t bytes);
   /// `hits`: those that the index is known to have counted already.
   void note_hit(std::uint64_t key_hash, Location location, unsigned hits);
+  /// `timer`, if there is one, is started before the device is read.
+  Result<Value> find_value(std::string_view key, LatencyTimer* timer);
+  Result<Value> find_indexed(std::string_view key, std::uint64_t key_hash, LatencyTimer* timer);
+  static void count_ended(LookupCounters::Shard& counters, std::span<const Result<Value>> results);
+  using Each = std::function<bool(const KeyInfo&)>;
+  Result<bool> visit_slots(std::uint32_t page, const std::vector<std::uint64_t>& slots,
+                           const Each& each, std::int64_t now,
+                           const std::unordered_set<std::uint64_t>& told);
+  /// Adds the sequences of those told to `told`. False: `each` wants no more.
+  bool visit_waiting(const Each& each, std::int64_t now, std::unordered_set<std::uint64_t>& told);
 
   // memory_lookup.cc
   EntryPlace place_of(Location location) const;
@@ -304,16 +315,6 @@ class RawDiskCache::Impl {
   std::optional<Value> keep_in_memory(const EntryView& entry, std::span<const std::byte> value,
                                       const Located& located);
   void tell_memory(const WriteCall& call, const Writing& writing);
-  /// `timer`, if there is one, is started before the device is read.
-  Result<Value> find_value(std::string_view key, LatencyTimer* timer);
-  Result<Value> find_in_log(std::string_view key, std::uint64_t key_hash, LatencyTimer* timer);
-  static void count_ended(LookupCounters::Shard& counters, std::span<const Result<Value>> results);
-  using Each = std::function<bool(const KeyInfo&)>;
-  Result<bool> visit_slots(std::uint32_t page, const std::vector<std::uint64_t>& slots,
-                           const Each& each, std::int64_t now,
-                           const std::unordered_set<std::uint64_t>& told);
-  /// Adds the sequences of those told to `told`. False: `each` wants no more.
-  bool visit_waiting(const Each& each, std::int64_t now, std::unordered_set<std::uint64_t>& told);
 
   // training.cc
   struct Samples;

@@ -1,4 +1,4 @@
-// lookup, lookup_batch, contains, for_each_key: locate -> read -> verify -> touch.
+// lookup, lookup_batch, contains, for_each_key: locate -> memory or read -> verify -> touch.
 #include <algorithm>
 #include <cstring>
 #include <new>
@@ -159,15 +159,15 @@ Result<Value> RawDiskCache::Impl::find_value(std::string_view key, LatencyTimer*
   if (auto checked = check_key(key); !checked) return std::unexpected(checked.error());
   if (auto cleared = clear_if_due(); !cleared) return std::unexpected(cleared.error());
   const std::uint64_t key_hash = hash_key(key, superblock_.id);
-  if (!waiting_) return find_in_log(key, key_hash, timer);
-  auto found = find_in_log(key, key_hash, timer);
+  if (!waiting_) return find_indexed(key, key_hash, timer);
+  auto found = find_indexed(key, key_hash, timer);
   if (found || found.error() != Errc::not_found) return found;
   if (auto waiting = find_waiting(key, key_hash)) return std::move(*waiting);
-  return find_in_log(key, key_hash, timer);  // it may have been admitted meanwhile
+  return find_indexed(key, key_hash, timer);  // it may have been admitted meanwhile
 }
 
-Result<Value> RawDiskCache::Impl::find_in_log(std::string_view key, std::uint64_t key_hash,
-                                              LatencyTimer* timer) {
+Result<Value> RawDiskCache::Impl::find_indexed(std::string_view key, std::uint64_t key_hash,
+                                               LatencyTimer* timer) {
   for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
     const auto located = locate(key_hash);
     if (!located) return std::unexpected(Errc::not_found);
@@ -301,7 +301,7 @@ void RawDiskCache::Impl::find_values(std::span<const std::string_view> keys,
     if (auto waiting = find_waiting(keys[i], hashes[i])) {
       results[i] = std::move(*waiting);
     } else {
-      results[i] = find_in_log(keys[i], hashes[i], nullptr);  // admitted meanwhile?
+      results[i] = find_indexed(keys[i], hashes[i], nullptr);  // admitted meanwhile?
     }
   }
 }

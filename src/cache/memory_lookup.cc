@@ -11,7 +11,7 @@ EntryPlace RawDiskCache::Impl::place_of(Location location) const {
 std::optional<Value> RawDiskCache::Impl::find_in_memory(std::string_view key,
                                                         const Located& located) {
   if (!memory_) return std::nullopt;
-  auto value = memory_->find(key, located.key_hash, {located.location.offset, located.generation});
+  auto value = memory_->find(key, located.key_hash, located.place());
   if (!value) return std::nullopt;
   // Whoever reads it from the device counts it as expired and forgets it.
   const bool expired = value->expires_at() != 0 && value->expires_at() <= now();
@@ -30,7 +30,7 @@ std::optional<Value> RawDiskCache::Impl::keep_in_memory(const EntryView& entry,
                         .expires_at = entry.expires_at,
                         .flags = entry.user_flags,
                         .stale = entry.stale},
-                       {located.location.offset, located.generation});
+                       located.place());
 }
 
 void RawDiskCache::Impl::tell_memory(const WriteCall& call, const Writing& writing) {

@@ -119,23 +119,6 @@ class MemoryTier::Allocator {
   std::uint64_t charge_;
 };
 
-// --- Reuse ---
-
-void MemoryTier::Reuse::read_first() {
-  const std::uint32_t firsts = firsts_.load(std::memory_order_relaxed) + 1;
-  if (firsts < kReuseFirstsMax) {
-    firsts_.store(firsts, std::memory_order_relaxed);
-    return;
-  }
-  firsts_.store(firsts / 2, std::memory_order_relaxed);
-  again_.store(again_.load(std::memory_order_relaxed) / 2, std::memory_order_relaxed);
-}
-
-bool MemoryTier::Reuse::pays() const {
-  const std::uint32_t firsts = firsts_.load(std::memory_order_relaxed);
-  return firsts < kReuseFirstsMin || again_.load(std::memory_order_relaxed) >= firsts / kReuseShare;
-}
-
 // --- Making ---
 
 bool MemoryTier::Account::take(std::uint64_t bytes) {
@@ -204,7 +187,7 @@ std::optional<Value> MemoryTier::find(std::string_view key, std::uint64_t key_ha
   if (hits < kHitsMax) {
     item.hits.store(static_cast<std::uint8_t>(hits + 1), std::memory_order_relaxed);
   }
-  if (std::exchange(item.read_once, false)) reuse_.read_again();
+  if (std::exchange(item.read_once, false)) count_read_again();
   ++shard.hits;
   return value_of(*link);
 }
@@ -242,10 +225,10 @@ std::optional<Value> MemoryTier::fill(const MemoryEntry& entry, EntryPlace place
     MutexLock lock(queue_mutex_);
     if (ghost_.take(entry.key_hash)) {
       name = QueueName::main;
-      reuse_.read_again();
+      count_read_again();
     } else {
-      reuse_.read_first();
-      if (entry.value.size() > kCopyAtOnceBytes || !reuse_.pays()) {
+      count_first_read();
+      if (entry.value.size() > kCopyAtOnceBytes || !copies_of_first_reads_pay()) {
         ghost_.remember(entry.key_hash, charge);
         return std::nullopt;
       }
@@ -362,6 +345,20 @@ void MemoryTier::clear() {
   while (small_.oldest != nullptr) unlink(*small_.oldest);
   while (main_.oldest != nullptr) unlink(*main_.oldest);
   ghost_.clear();
+}
+
+// --- What first reads are worth ---
+
+void MemoryTier::count_first_read() {
+  if (++first_reads_ < kReuseFirstsMax) return;
+  first_reads_ /= 2;
+  reads_again_.fetch_sub(reads_again_.load(std::memory_order_relaxed) / 2,
+                         std::memory_order_relaxed);
+}
+
+bool MemoryTier::copies_of_first_reads_pay() const {
+  return first_reads_ < kReuseFirstsMin ||
+         reads_again_.load(std::memory_order_relaxed) >= first_reads_ / kReuseShare;
 }
 
 // --- Queues ---

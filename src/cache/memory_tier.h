@@ -51,14 +51,15 @@ class MemoryTier {
   static std::unique_ptr<MemoryTier> create(std::uint64_t bytes_max);
   ~MemoryTier();
 
-  /// Fetches what `fill` will look at. Reads nothing, and so needs no lock.
+  /// Fetches what `fill` will look at. Reads nothing that changes,
+  /// and so needs no lock.
   void prefetch(std::uint64_t key_hash) const NO_THREAD_SAFETY_ANALYSIS {
     ghost_.prefetch(key_hash);
   }
   /// The key's value if it is held and lies at `place`; counted as a hit. It may have expired.
   std::optional<Value> find(std::string_view key, std::uint64_t key_hash, EntryPlace place);
   /// Takes in a copy of an entry that has been read at `place`, and hands out its value. nullopt if
-  /// it only remembers it or has no memory.
+  /// it only remembers it, has no memory for it or holds a newer one.
   std::optional<Value> fill(const MemoryEntry& entry, EntryPlace place);
   /// The entry has been stored and lies at `place`: if its key is held, with this value from now
   /// on.
@@ -94,19 +95,6 @@ class MemoryTier {
    private:
     const std::uint64_t bytes_max_;
     std::atomic<std::uint64_t> bytes_{0};
-  };
-
-  /// How much of what is read for the first time is read again before it is forgotten, lately.
-  class Reuse {
-   public:
-    void read_again() { again_.fetch_add(1, std::memory_order_relaxed); }
-    /// Not by two threads at once.
-    void read_first();
-    /// Whether copies of first reads pay.
-    bool pays() const;
-
-   private:
-    std::atomic<std::uint32_t> firsts_{0}, again_{0};
   };
 
   /// Items of some hashes. Most keys that are looked for are not held, and the filter says so
@@ -152,6 +140,9 @@ class MemoryTier {
   ItemPointer held(std::string_view key, std::uint64_t key_hash);
   void grow(Shard& shard) REQUIRES(shard.mutex);
   void unlink(Item& item) REQUIRES(queue_mutex_);
+  void count_first_read() REQUIRES(queue_mutex_);
+  void count_read_again() { reads_again_.fetch_add(1, std::memory_order_relaxed); }
+  bool copies_of_first_reads_pay() const REQUIRES(queue_mutex_);
   bool make_room(std::uint64_t charge);
   std::uint64_t evict_one() REQUIRES(queue_mutex_);
   Queue& queue(QueueName name) REQUIRES(queue_mutex_) {
@@ -163,13 +154,14 @@ class MemoryTier {
   const std::uint64_t bytes_max_;
   const std::shared_ptr<Account> account_;
   std::vector<Shard> shards_;
-  Reuse reuse_;
+  std::atomic<std::uint32_t> reads_again_{0};  ///< of what first_reads_ counts
 
   // Locked before a shard's.
   mutable Mutex queue_mutex_;
   Queue small_ GUARDED_BY(queue_mutex_), main_ GUARDED_BY(queue_mutex_);
   Ghost ghost_ GUARDED_BY(queue_mutex_);
   std::uint64_t evicted_ GUARDED_BY(queue_mutex_) = 0;
+  std::uint32_t first_reads_ GUARDED_BY(queue_mutex_) = 0;  ///< lately
 };
 
 }  // namespace rawcache
