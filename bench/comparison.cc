@@ -23,6 +23,8 @@ namespace {
 constexpr unsigned kRunSecondsMax = 600;
 /// What a process takes beside the caches that it is given: code, stacks, filters, indexes.
 constexpr std::uint64_t kProcessBytes = std::uint64_t{64} << 20;
+/// The same of a process that has no more than a few pages of its own.
+constexpr std::uint64_t kBareProcessBytes = std::uint64_t{16} << 20;
 /// Overwriting takes so many times as long as other phases: what is put off must come due in it.
 constexpr double kOverwriteTimes = 3;
 /// What is loaded is so many times what memory could hold.
@@ -96,6 +98,13 @@ std::uint64_t memory_limit(const Plan& plan, std::uint64_t value_bytes) {
          2 * kBatchKeys * value_bytes;
 }
 
+/// The same for what has nothing but the page cache, which would otherwise be as large as all that
+/// others set aside and hardly use: a second write buffer, tables in memory, values handed over.
+std::uint64_t memory_limit(const Plan& plan, std::uint64_t value_bytes, const EngineKind& kind) {
+  if (!kind.page_cache_only) return memory_limit(plan, value_bytes);
+  return plan.cache_bytes + plan.write_buffer_bytes + kBareProcessBytes + kBatchKeys * value_bytes;
+}
+
 /// All that belongs to one size of values.
 class Round {
  public:
@@ -143,7 +152,7 @@ class Round {
       results_->caches_dropped_by = plan_->drop_caches ? drop_caches(folder_of(kind)) : "nothing";
       const PhaseRun run = phase_run(kind, phase, repetition);
       std::string how;
-      const MemoryGroup group(plan_->memory_group, memory_limit(*plan_, value_bytes_));
+      const MemoryGroup group(plan_->memory_group, memory_limit(*plan_, value_bytes_, kind));
       if (const auto sample = run_in_child(kind, run, group, how)) {
         results_->runs.push_back({value_bytes_, run.settings.entries, std::string(phase.name),
                                   kind.name, repetition, *sample});

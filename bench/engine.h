@@ -73,6 +73,9 @@ struct EngineKind {
   bool reads = true;   ///< runs the phases that read; off where a sibling reads the same way
   bool writes = true;  ///< runs the phases that only write
   bool caches = true;  ///< runs the mixed phases
+  /// What it reads and writes lies in the page cache alone: it has no buffers and caches of its
+  /// own.
+  bool page_cache_only = false;
   std::function<std::unique_ptr<Engine>()> make;
 };
 

@@ -99,6 +99,7 @@ void add_lmdb(std::vector<EngineKind>& kinds) {
       {.name = "lmdb",
        .description =
            "no read-ahead but of large values; buffered puts are synced by the final flush only",
+       .page_cache_only = true,
        .make = [] { return std::make_unique<LmdbEngine>(); }});
 }
 

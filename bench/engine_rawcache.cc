@@ -18,9 +18,11 @@ constexpr std::uint64_t kSegments = 64;  ///< at least, where they are not the s
 /// So many times what is loaded: the mixed phases put more, and must not evict what peers keep.
 constexpr double kRoom = 5;
 constexpr std::uint64_t kSegmentsSpare = 8;
-/// What batches of writes and reads in flight take. The rest of the memory given keeps hot values,
-/// as a peer's write buffer serves reads too for as long as it is not full.
-constexpr std::uint64_t kWriteBufferBytes = 24_MiB, kReadBufferBytes = 8_MiB;
+/// Of the memory given, batches of writes and reads in flight take these shares, but no more than
+/// that. The rest keeps hot values, as a peer's write buffer serves reads too until it is full.
+constexpr std::uint64_t kWriteBufferShare = 4, kReadBufferShare = 8;
+constexpr std::uint64_t kWriteBufferBytesMax = 24_MiB, kReadBufferBytesMax = 8_MiB;
+constexpr std::uint64_t kWriteBuffers = 6;  ///< five batches under way at most, with room
 constexpr std::uint64_t kEntryRoomBytes = 8_KiB;
 
 struct Variant {
@@ -41,16 +43,17 @@ class RawcacheEngine final : public Engine {
     options.eviction = variant_.eviction;
     options.batch_mode = variant_.batch_mode;
     options.max_operations = UINT32_MAX;
-    options.write_buffer_bytes = kWriteBufferBytes;
+    const std::uint64_t memory_bytes = settings.cache_bytes + settings.write_buffer_bytes;
+    const std::uint64_t write_bytes =
+        std::min(kWriteBufferBytesMax, memory_bytes / kWriteBufferShare);
+    const std::uint64_t read_bytes = std::min(kReadBufferBytesMax, memory_bytes / kReadBufferShare);
+    options.write_buffer_bytes = write_bytes;
+    options.max_buffer_bytes = write_bytes / kWriteBuffers;
     // A batch that was read is in the caller's hands, which memory for caching does not count.
     // Where it takes more than three quarters of this, values are copied to make room for others.
     options.read_buffer_bytes =
-        std::max(kReadBufferBytes, kBatchKeys * (settings.value_bytes + kEntryRoomBytes) * 3 / 2);
-    const std::uint64_t memory_bytes = settings.cache_bytes + settings.write_buffer_bytes;
-    const std::uint64_t buffer_bytes = kWriteBufferBytes + kReadBufferBytes;
-    if (variant_.memory && memory_bytes > buffer_bytes) {
-      options.memory_bytes = memory_bytes - buffer_bytes;
-    }
+        std::max(read_bytes, kBatchKeys * (settings.value_bytes + kEntryRoomBytes) * 3 / 2);
+    options.memory_bytes = variant_.memory ? memory_bytes - write_bytes - read_bytes : 0;
     auto opened = RawDiskCache::open(path, options);
     if (!opened) fail("rawcache: open", opened.error().message());
     cache_.emplace(std::move(*opened));
@@ -121,7 +124,7 @@ class RawcacheEngine final : public Engine {
 
 EngineKind kind(const char* name, const char* description, Variant variant) {
   return {.name = name,
-          .description = std::string("flushes of 4 MiB, ") + description,
+          .description = std::string("flushes of 4 MiB (less of little memory), ") + description,
           .role = EngineKind::Role::subject,
           .variant = !variant.memory || variant.batch_mode == BatchMode::adaptive,
           .make = [variant] { return std::make_unique<RawcacheEngine>(variant); }};

@@ -16,7 +16,8 @@ namespace {
 constexpr std::uint64_t kPutBatchBytes = std::uint64_t{4} << 20;
 constexpr std::uint64_t kPutBatchEntriesMax = 1000;
 /// Mixed phases begin with so many operations for each value that fits in the cache, by so many
-/// threads, so that caches have filled; but they take no longer than this.
+/// threads, so that caches have filled; but they take no longer than this, in which caches of small
+/// values fill as far as the engine is fast.
 constexpr std::uint64_t kWarmOperationsPerValue = 6;
 constexpr unsigned kWarmThreads = 8;
 constexpr std::uint64_t kWarmNsMax = 3'000'000'000;
@@ -155,7 +156,7 @@ class Worker {
 
 using Workers = std::vector<std::unique_ptr<Worker>>;
 
-/// The same for every engine, whatever its speed and the threads of the phase.
+/// The same for all engines that are done in time, whatever the threads of the phase.
 void warm_caches(Engine& engine, const PhaseRun& run) {
   const std::uint64_t deadline = now_ns() + kWarmNsMax;
   const std::uint64_t steps =

@@ -72,8 +72,10 @@ struct PhaseRun {
   Phase phase;
   Settings settings;
   std::uint64_t seed = 0;
-  double seconds = 0;       ///< how long, but for load
-  double settle_s_max = 0;  ///< how long to wait for background work; 0: not at all
+  double seconds = 0;  ///< how long, but for load
+  /// How long to wait for background work; 0: not at all. After a load the engine is then told to
+  /// finish it, however long that takes.
+  double settle_s_max = 0;
   const ValuePool* pool = nullptr;
   const Zipf* zipf = nullptr;  ///< of settings.entries
 };

@@ -282,7 +282,9 @@ def data_text(results):
     """How much was loaded, of the smallest and the largest."""
     loaded = [runs[0]["entries"] * (size + results.settings["key_bytes"]) >> 20
               for (size, _, engine), runs in results.runs.items() if engine == SUBJECT]
-    return f"{min(loaded)} to {max(loaded)} MiB" if loaded else "no"
+    if not loaded:
+        return "no"
+    return f"{max(loaded)} MiB" if min(loaded) == max(loaded) else f"{min(loaded)} to {max(loaded)} MiB"
 
 
 def about(results):
@@ -291,8 +293,9 @@ def about(results):
     caches = "warm caches" if s["caches_dropped_by"] == "nothing" else f"cold caches ({s['caches_dropped_by']})"
     return (
         f"{s['cpu']}, {s['cores']} processors, kernel {s['kernel']}. Keys of {s['key_bytes']} bytes, "
-        f"{data_text(results)} of data, {s['cache_bytes'] >> 20} MiB to cache reads and write buffers of "
-        f"{s['write_buffer_bytes'] >> 20} MiB for every engine{bounded}. Medians of {s['repeat']} interleaved runs of "
+        f"{data_text(results)} of data, {s['cache_bytes'] >> 20} MiB to cache reads and a write buffer of "
+        f"{s['write_buffer_bytes'] >> 20} MiB for every engine, a sum that rawcache divides otherwise (24 MiB at most to "
+        f"write, 8 MiB at most to read, the rest to keep hot values){bounded}. Medians of {s['repeat']} interleaved runs of "
         f"{s['seconds_per_run']:g} s, each a process of its own with {caches}."
     )
 
