@@ -1,6 +1,7 @@
 #include "disk/uring_disk.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <ctime>
 #include <utility>
@@ -209,14 +210,13 @@ class UringDisk::Flight {
 
   /// Takes the completions that are there.
   void reap() {
-    unsigned head = 0, seen = 0;
-    io_uring_cqe* cqe = nullptr;
-    io_uring_for_each_cqe(ring_->get(), head, cqe) {
-      complete(static_cast<std::size_t>(cqe->user_data), cqe->res);
-      ++seen;
+    std::array<io_uring_cqe*, kDepth> done;
+    const unsigned count = io_uring_peek_batch_cqe(ring_->get(), done.data(), kDepth);
+    for (unsigned i = 0; i < count; ++i) {
+      complete(static_cast<std::size_t>(done[i]->user_data), done[i]->res);
     }
-    if (seen == 0) return;
-    io_uring_cq_advance(ring_->get(), seen);
+    if (count == 0) return;
+    io_uring_cq_advance(ring_->get(), count);
     after_kernel(this);
   }
 

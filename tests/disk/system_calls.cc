@@ -121,17 +121,18 @@ int __wrap_posix_fallocate(int fd, off_t offset, off_t size) {
 
 #if defined(RAWCACHE_HAVE_URING)
 
-/// Changes what the requests that are done say.
-static void rewrite_completions(io_uring* ring) {
-  unsigned head = 0;
-  io_uring_cqe* done = nullptr;
-  io_uring_for_each_cqe(ring, head, done) {
-    if (done->res < 0) continue;
-    const auto moved = static_cast<std::size_t>(done->res);
-    done->res = completions.fails()
-                    ? -completions.os_error
-                    : static_cast<int>(std::min(moved, completions.bytes_max.load()));
+/// Changes what each request that is done says, when it is taken from the ring.
+unsigned __real_io_uring_peek_batch_cqe(io_uring* ring, io_uring_cqe** done, unsigned count);
+unsigned __wrap_io_uring_peek_batch_cqe(io_uring* ring, io_uring_cqe** done, unsigned count) {
+  const unsigned taken = __real_io_uring_peek_batch_cqe(ring, done, count);
+  for (unsigned i = 0; i < taken; ++i) {
+    if (done[i]->res < 0) continue;
+    const auto moved = static_cast<std::size_t>(done[i]->res);
+    done[i]->res = completions.fails()
+                       ? -completions.os_error
+                       : static_cast<int>(std::min(moved, completions.bytes_max.load()));
   }
+  return taken;
 }
 
 int __real_io_uring_queue_init(unsigned entries, io_uring* ring, unsigned how);
@@ -154,17 +155,13 @@ int __wrap_io_uring_register_buffers(io_uring* ring, const iovec* pieces, unsign
 int __real_io_uring_submit(io_uring* ring);
 int __wrap_io_uring_submit(io_uring* ring) {
   if (submissions.fails()) return -submissions.os_error;
-  const int submitted = __real_io_uring_submit(ring);
-  rewrite_completions(ring);
-  return submitted;
+  return __real_io_uring_submit(ring);
 }
 
 int __real_io_uring_submit_and_wait(io_uring* ring, unsigned wanted);
 int __wrap_io_uring_submit_and_wait(io_uring* ring, unsigned wanted) {
   if (submissions.fails()) return -submissions.os_error;
-  const int submitted = __real_io_uring_submit_and_wait(ring, wanted);
-  rewrite_completions(ring);
-  return submitted;
+  return __real_io_uring_submit_and_wait(ring, wanted);
 }
 
 #endif
