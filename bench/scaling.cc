@@ -23,9 +23,11 @@ namespace rawcache::bench {
 namespace {
 
 constexpr std::uint64_t kSegmentBytes = 64_MiB;
+constexpr std::uint64_t kEntryHeaderBytes = 24, kFooterRecordBytes = 20;  ///< docs/disk_format.md
 /// Disk that an entry takes beside its value, at most: key, header, footer, alignment, and its
 /// share of two checkpoints.
-constexpr std::uint64_t kEntryBesideValueBytes = Key::kBytes + 24 + 12 + 16 + 2 * 16;
+constexpr std::uint64_t kEntryBesideValueBytes =
+    Key::kBytes + kEntryHeaderBytes + kFooterRecordBytes + 16 + 2 * 16;
 constexpr std::uint64_t kProbes = 1'000'000;
 /// A slot of the index holds these beside the location; what is left is the tag.
 constexpr unsigned kSlotBits = 64, kSizeClassAndHitBits = 10, kTagBitsMax = 32;
@@ -209,13 +211,13 @@ void capacity_row(std::uint64_t capacity, std::uint64_t entry_bytes) {
       entries * kIndexBytesPerEntry / 1e9,
       2 * static_cast<double>(info.checkpoint_area_bytes) / 1e9,
       200 * static_cast<double>(info.checkpoint_area_bytes) / static_cast<double>(capacity),
-      entries * 12 / 1e9);
+      entries * kFooterRecordBytes / 1e9);
 }
 
 void capacity_table() {
   std::puts(
       "\nCapacity: geometry as format chooses it, on disks of which nothing else is written; index "
-      "computed from 10 bytes\nper entry, footers from 12:\n\n"
+      "computed from 10 bytes\nper entry, footers from 20:\n\n"
       "| capacity | entry | entries | segments | alignment, bytes | tag, bits; lost per entry | "
       "index | checkpoint areas | footers |\n|---|---|---|---|---|---|---|---|---|");
   for (const std::uint64_t capacity : {10_GiB, 100_GiB, 1_TiB, 10_TiB}) {
