@@ -188,7 +188,8 @@ TEST_P(DiskConformance, BatchesOfAnyLengthDoEachRequestOnce) {
   AlignedBuffer memory = AlignedBuffer::allocate(500 * unit());
   AlignedBuffer back = AlignedBuffer::allocate(500 * unit());
   std::uint64_t seed = 10;
-  for (const std::size_t count : {1, 2, 3, 4, 5, 15, 16, 17, 100, 127, 128, 129, 500}) {
+  for (const std::size_t count :
+       {1, 2, 3, 4, 5, 15, 16, 17, 31, 32, 33, 64, 65, 100, 127, 128, 129, 500}) {
     fill(memory.bytes().first(count * unit()), 0, ++seed);
     IoBatch writes = row(Kind::write, count, memory.bytes());
     std::shuffle(writes.requests.begin(), writes.requests.end(), std::mt19937_64(seed));
