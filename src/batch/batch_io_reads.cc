@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/assert.h"
+#include "base/copy.h"
 #include "base/math.h"
 #include "base/mutant.h"
 #include "batch/batch_io_manager.h"
@@ -172,7 +173,7 @@ bool BatchIOManager::read_buffered(const Extent& extent, ReadAnswer& answer) {
   if (found.empty()) return false;
   IoLease lease = lease_to_copy(found.size());
   if (!lease) return false;
-  std::memcpy(lease.bytes.data(), found.data(), found.size());
+  copy_bytes(lease.bytes.data(), found.data(), found.size());
   const auto bytes = lease.bytes.first(found.size());
   give(answer, std::move(lease), bytes);
   return true;

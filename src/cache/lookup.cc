@@ -1,9 +1,9 @@
 // lookup, lookup_batch, contains, for_each_key: locate -> memory or read -> verify -> touch.
 #include <algorithm>
-#include <cstring>
 #include <new>
 #include <string>
 
+#include "base/copy.h"
 #include "base/mutant.h"
 #include "cache/cache_impl.h"
 #include "format/size_class.h"
@@ -137,7 +137,7 @@ Result<Value> RawDiskCache::Impl::make_value(const EntryView& entry, ReadAnswer 
   if (!view && !entry.value.empty()) {
     // A small value must not keep a large buffer alive.
     if (IoLease copy = arena_->heap_lease(entry.value.size(), false)) {
-      std::memcpy(copy.bytes.data(), entry.value.data(), entry.value.size());
+      copy_bytes(copy.bytes.data(), entry.value.data(), entry.value.size());
       return Value(std::move(copy.owner), copy.bytes.first(entry.value.size()), entry.sequence,
                    entry.expires_at, entry.user_flags, entry.stale);
     }

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
 #include <new>
 #include <utility>
 
 #include "base/assert.h"
+#include "base/copy.h"
 #include "base/math.h"
 #include "base/mutant.h"
 
@@ -63,11 +63,9 @@ struct MemoryTier::Item {
         value_bytes(static_cast<std::uint32_t>(entry.value.size())),
         charge(charged) {}
 
-  char* memory() { return reinterpret_cast<char*>(this + 1); }
-  std::string_view key() { return {memory(), key_bytes}; }
-  std::span<const std::byte> value() {
-    return {reinterpret_cast<const std::byte*>(memory() + key_bytes), value_bytes};
-  }
+  std::byte* memory() { return reinterpret_cast<std::byte*>(this + 1); }
+  std::string_view key() { return {reinterpret_cast<const char*>(memory()), key_bytes}; }
+  std::span<const std::byte> value() { return {memory() + key_bytes, value_bytes}; }
 
   const std::uint64_t key_hash;
   const std::uint64_t sequence;
@@ -207,10 +205,9 @@ MemoryTier::ItemPointer MemoryTier::make_item(const MemoryEntry& entry, EntryPla
   ItemPointer item = std::allocate_shared<Item>(
       Allocator<Item>(account_, entry.key.size() + entry.value.size(), charge), entry, place,
       charge);
-  std::memcpy(item->memory(), entry.key.data(), entry.key.size());
-  if (!entry.value.empty()) {
-    std::memcpy(item->memory() + entry.key.size(), entry.value.data(), entry.value.size());
-  }
+  std::byte* const memory = item->memory();
+  copy_bytes(memory, std::as_bytes(std::span(entry.key)).data(), entry.key.size());
+  copy_bytes(memory + entry.key.size(), entry.value.data(), entry.value.size());
   return item;
 } catch (const std::bad_alloc&) {
   account_->give_back(charge);

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstring>
 
+#include "base/copy.h"
 #include "base/mutant.h"
 #include "format/bytes.h"
 #include "rawcache/options.h"
@@ -149,10 +150,8 @@ std::uint64_t encode_entry(std::span<std::byte> out, const EntryFields& entry, c
   save_optional(out, optional.expires_at);
   save_optional(out, optional.user_flags);
   save_optional(out, optional.encoding);
-  std::memcpy(out.data(), entry.key.data(), entry.key.size());
-  if (!entry.value.empty()) {
-    std::memcpy(out.data() + entry.key.size(), entry.value.data(), entry.value.size());
-  }
+  copy_bytes(out.data(), std::as_bytes(std::span(entry.key)).data(), entry.key.size());
+  copy_bytes(out.data() + entry.key.size(), entry.value.data(), entry.value.size());
   return header.checksum;
 }
 
