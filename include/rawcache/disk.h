@@ -54,6 +54,9 @@ struct IoRequest {
 /// under way waits for what the device has in hand and leaves the rest undone.
 struct IoBatch {
   std::vector<IoRequest> requests;
+  /// Writes that others' reads should not have to wait for: each may start only when the one before
+  /// has ended. A disk that cannot do so without attention starts all at once.
+  bool in_turn = false;
 
   // State of the disk that it was submitted to.
   std::size_t under_way = 0;  ///< requests submitted and not done

@@ -16,6 +16,13 @@
 #include "batch/merge.h"
 
 namespace rawcache {
+namespace {
+
+/// So many flushes make way for reads after the device was read from last: one read may take as
+/// long as several flushes that do not.
+constexpr unsigned kFlushesReadsFirst = 4;
+
+}  // namespace
 
 Error failure_of(const IoRequest& request) {
   const bool full = request.os_error == ENOSPC || request.os_error == EDQUOT;
@@ -259,8 +266,11 @@ Result<void> BatchIOManager::start_writes(Slot& slot) try {
     slot.plan.gather();
     if (!slot.plan.edge_reads().empty()) edge_writes_.fetch_add(1, std::memory_order_release);
   }
+  const bool read = device_read_.exchange(false, std::memory_order_relaxed);
+  flushes_reads_first_ = read ? kFlushesReadsFirst : std::max(flushes_reads_first_, 1u) - 1;
   slot.io = {};
   slot.io.requests = slot.plan.writes();
+  slot.io.in_turn = flushes_reads_first_ > 0;
   return disk_.submit(slot.io);
 } catch (const std::bad_alloc&) {
   return std::unexpected(Errc::out_of_memory);

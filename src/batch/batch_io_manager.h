@@ -206,6 +206,7 @@ class BatchIOManager {
   void serve_pending(std::vector<Piece>& pieces, std::span<ReadAnswer> answers, Whole whole);
   void read_merged(std::span<const Piece> pieces, std::span<ReadAnswer> answers,
                    const OnAnswer& on_answer);
+  void note_device_read();
   void start_reads(Reads& reads);
   void answer_piece(const Piece& piece, const Reads& reads, std::size_t read, IoLease lease,
                     ReadAnswer& answer);
@@ -233,6 +234,9 @@ class BatchIOManager {
   std::size_t syncing_ = 0;
   std::chrono::steady_clock::time_point sync_start_;
   std::atomic<std::uint64_t> seals_{0};
+  /// Something has been read from the device since the last flush started.
+  std::atomic<bool> device_read_{false};
+  unsigned flushes_reads_first_ = 0;           ///< of the flusher: so many more make way for reads
   std::atomic<std::uint64_t> edge_writes_{0};  ///< buffers with partly written blocks, started
   /// Something is buffered. Lets reads of a cache that does not write pass without the lock.
   std::atomic<bool> pending_{false};

@@ -255,7 +255,16 @@ struct BatchIOManager::Reads {
   bool is_done(std::size_t read) const { return !leases[read] || !started || request(read).done; }
 };
 
+/// Flushes make way for reads that come again and again. Not written without need: other threads
+/// read here.
+void BatchIOManager::note_device_read() {
+  if (!device_read_.load(std::memory_order_relaxed)) {
+    device_read_.store(true, std::memory_order_relaxed);
+  }
+}
+
 void BatchIOManager::start_reads(Reads& reads) {
+  if (!reads.merged.empty()) note_device_read();
   reads.leases.resize(reads.merged.size());
   reads.request_of.resize(reads.merged.size());
   reads.batch.requests.reserve(reads.merged.size());
@@ -337,6 +346,7 @@ void BatchIOManager::read_alone(const Piece& piece, ReadAnswer& answer) {
   const Extent extent = widened(piece.extent);
   IoLease lease = lease_to_read(extent.size);
   if (!lease) return fail(answer, {Errc::out_of_memory, "memory for reading"});
+  note_device_read();
   if (Result<void> read = disk_.read(extent.offset, lease.bytes.first(extent.size)); !read) {
     return fail(answer, read.error());
   }

@@ -13,7 +13,7 @@
 namespace rawcache {
 
 /// A write is cut into pieces of at most this many bytes, so that it does not starve reads.
-inline constexpr std::uint64_t kWritePieceBytes = std::uint64_t{1} << 20;
+inline constexpr std::uint64_t kWritePieceBytes = std::uint64_t{512} << 10;
 /// Aligned memory of at least this many bytes goes out as it is even where the bytes beside it have
 /// to be gathered; below, a copy costs less than one more I/O.
 inline constexpr std::uint64_t kDirectBytesMin = std::uint64_t{64} << 10;

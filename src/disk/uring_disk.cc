@@ -58,16 +58,16 @@ void after_kernel([[maybe_unused]] void* batch) {
 /// A batch under way. It has copies of the requests, because the caller's may be gone before it is.
 class UringDisk::Flight {
  public:
-  Flight(std::shared_ptr<RingPool> rings, std::unique_ptr<Ring> ring,
-         const std::vector<IoRequest>& requests)
+  Flight(std::shared_ptr<RingPool> rings, std::unique_ptr<Ring> ring, const IoBatch& batch)
       : rings_(std::move(rings)), ring_(std::move(ring)) {
-    items_.reserve(requests.size());
+    items_.reserve(batch.requests.size());
     std::size_t written_bytes = 0;
-    for (const IoRequest& request : requests) {
+    for (const IoRequest& request : batch.requests) {
       items_.push_back({.rest = request});
       if (request.kind == IoRequest::Kind::write) written_bytes += request.size;
     }
     handed_over_ = written_bytes >= kHandedOverBytes;
+    in_turn_ = batch.in_turn;
   }
 
   ~Flight() {
@@ -165,7 +165,12 @@ class UringDisk::Flight {
       }
     }
     ring_->set_file(sqe);
-    if (handed_over_ && request.kind == IoRequest::Kind::write) sqe->flags |= IOSQE_ASYNC;
+    if (request.kind != IoRequest::Kind::write) return;
+    if (handed_over_) sqe->flags |= IOSQE_ASYNC;
+    // The kernel starts the next one by itself. If one fails or falls short, those behind it come
+    // back cancelled, and are sent again. A link to nothing, at the end of what is submitted, is
+    // none.
+    if (in_turn_) sqe->flags |= IOSQE_IO_LINK;
   }
 
   /// Submits what is prepared and waits for `completions` of all that is outstanding. May return
@@ -234,8 +239,9 @@ class UringDisk::Flight {
       } else {
         finish(item, 0);
       }
-    } else if (result == -EINTR || result == -EAGAIN || result == -ECANCELED) {
-      // ECANCELED: the thread that submitted it has ended.
+    } else if (result == -EINTR || result == -EAGAIN || result == -ECANCELED ||
+               (result == -EFAULT && in_turn_)) {
+      // ECANCELED: the thread that submitted it has ended; EFAULT: it had, when its turn came.
       if (++item.retries <= kRetriesMax) {
         retry_.push_back(index);
       } else {
@@ -275,6 +281,7 @@ class UringDisk::Flight {
   std::unique_ptr<Ring> ring_;  ///< null once the kernel has refused it; all is finished then
   std::vector<Item> items_;
   bool handed_over_ = false;           ///< its writes
+  bool in_turn_ = false;               ///< likewise
   std::size_t next_ = 0;               ///< the first item never submitted
   std::vector<std::size_t> retry_;     ///< items to be submitted once more
   std::vector<std::size_t> finished_;  ///< items finished and not yet told to the caller
@@ -314,7 +321,7 @@ void UringDisk::start(IoBatch& batch, std::unique_ptr<Ring> ring) {
     }
     return;
   }
-  auto flight = std::make_shared<Flight>(rings_, std::move(ring), batch.requests);
+  auto flight = std::make_shared<Flight>(rings_, std::move(ring), batch);
   batch.engine_state = flight;
   batch.under_way = batch.requests.size();
   flight->start();

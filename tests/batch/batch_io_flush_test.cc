@@ -198,6 +198,26 @@ TEST_F(BatchIO, ReadBufferedAnswersFromMemoryOrNotAtAll) {
   EXPECT_EQ(buffered(4, 4), "no");
 }
 
+TEST_F(BatchIO, FlushesMakeWayForReadsWhileTheDeviceIsRead) {
+  const auto flushed_in_turn = [&] {
+    EXPECT_TRUE(write(0, std::string(4096, 'a')) && io->flush());
+    return disk.was_in_turn();
+  };
+  EXPECT_FALSE(flushed_in_turn());
+  ASSERT_TRUE(write(1_MiB, "b"));
+  EXPECT_EQ(read(1_MiB, 1), "b");
+  EXPECT_FALSE(flushed_in_turn()) << "what is buffered is not read from the device";
+  for (const bool batch : {false, true}) {
+    if (batch) {
+      read_all({{2_MiB, 512}, {4_MiB, 512}});
+    } else {
+      read(2_MiB, 512);
+    }
+    for (int i = 0; i < 4; ++i) EXPECT_TRUE(flushed_in_turn()) << i;
+    EXPECT_FALSE(flushed_in_turn());
+  }
+}
+
 TEST_F(BatchIO, PaddingIsZeroAlsoInMemoryThatIsUsedAgain) {
   for (int round = 0; round < 3; ++round) {
     const std::uint64_t offset = static_cast<std::uint64_t>(round) * 65536;

@@ -241,12 +241,11 @@ std::vector<std::string> plan_of(std::span<const PendingWrite> writes, WritePlan
 using Lines = std::vector<std::string>;
 
 TEST(WritePlan, AlignedMemoryGoesOutAsItIsInPieces) {
-  AlignedBuffer memory = AlignedBuffer::allocate(2560 << 10);
+  AlignedBuffer memory = AlignedBuffer::allocate(1280 << 10);
   const std::vector<PendingWrite> writes{{4096, memory.bytes()}};
   WritePlan plan;
-  EXPECT_EQ(plan_of(writes, plan),
-            (Lines{"w 4096 1048576", "w 1052672 1048576", "w 2101248 524288"}));
-  EXPECT_EQ(plan.writes()[1].data, memory.data() + (1 << 20));
+  EXPECT_EQ(plan_of(writes, plan), (Lines{"w 4096 524288", "w 528384 524288", "w 1052672 262144"}));
+  EXPECT_EQ(plan.writes()[1].data, memory.data() + (512 << 10));
   EXPECT_EQ(plan.memory_bytes(), 0U);
 }
 

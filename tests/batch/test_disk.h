@@ -76,6 +76,11 @@ class TestDisk final : public Disk {
     std::lock_guard lock(mutex_);
     return std::exchange(events_, {});
   }
+  /// Of the last write.
+  bool was_in_turn() {
+    std::lock_guard lock(mutex_);
+    return last_in_turn_;
+  }
   /// The kinds of the events as a string: "rrwws".
   static std::string kinds(const std::vector<Event>& events) {
     std::string text;
@@ -113,6 +118,7 @@ class TestDisk final : public Disk {
     std::unique_lock lock(mutex_);
     for (IoRequest& request : batch.requests) {
       if (request.kind == IoRequest::Kind::write) {
+        last_in_turn_ = batch.in_turn;
         const bool failed = --write_fault_ == 0 || all_writes_fail_ || by_chance();
         if (failed) request.os_error = write_errno_;
         events_.push_back({failed ? 'W' : 'w', request.offset, request.size});
@@ -192,6 +198,7 @@ class TestDisk final : public Disk {
   std::vector<std::byte> begun_;  ///< what the sync under way is for
   std::vector<Event> events_;
   std::vector<const std::byte*> written_from_;
+  bool last_in_turn_ = false;
   std::function<void()> hook_;
   Extent bad_;
   int write_fault_ = 0, sync_fault_ = 0, write_errno_ = EIO;

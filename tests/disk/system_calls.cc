@@ -17,6 +17,7 @@ namespace rawcache::testing {
 Script reads, writes, syncs, opens, locks, modes, allocations, file_syncs, file_system_syncs,
     states, looks, flags, controls, memory;
 Script submissions, completions, rings, registered_files, registered_memory;
+std::atomic<unsigned> links;
 std::optional<Alignments> alignments;
 std::function<void()> before_opening;
 
@@ -34,6 +35,20 @@ void reset_scripts() {
 }  // namespace rawcache::testing
 
 using namespace rawcache::testing;  // NOLINT: the functions below have no namespace
+
+#if defined(RAWCACHE_HAVE_URING)
+namespace {
+
+/// Of what has been prepared and not been submitted.
+void count_links(const io_uring& ring) {
+  const io_uring_sq& queue = ring.sq;
+  for (unsigned i = queue.sqe_head; i != queue.sqe_tail; ++i) {
+    if ((queue.sqes[i & *queue.kring_mask].flags & IOSQE_IO_LINK) != 0) ++links;
+  }
+}
+
+}  // namespace
+#endif
 
 // The linker puts these in the place of those that they are named after (tests/CMakeLists.txt).
 extern "C" {
@@ -154,12 +169,14 @@ int __wrap_io_uring_register_buffers(io_uring* ring, const iovec* pieces, unsign
 
 int __real_io_uring_submit(io_uring* ring);
 int __wrap_io_uring_submit(io_uring* ring) {
+  count_links(*ring);
   if (submissions.fails()) return -submissions.os_error;
   return __real_io_uring_submit(ring);
 }
 
 int __real_io_uring_submit_and_wait(io_uring* ring, unsigned wanted);
 int __wrap_io_uring_submit_and_wait(io_uring* ring, unsigned wanted) {
+  count_links(*ring);
   if (submissions.fails()) return -submissions.os_error;
   return __real_io_uring_submit_and_wait(ring, wanted);
 }

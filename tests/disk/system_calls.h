@@ -37,6 +37,9 @@ extern Script reads, writes, syncs, opens, locks, modes, allocations, file_syncs
     states, looks, flags, controls, memory;
 extern Script submissions, completions, rings, registered_files, registered_memory;  // of io_uring
 
+/// Submissions of io_uring that were linked to the next one.
+extern std::atomic<unsigned> links;
+
 /// What the kernel says that direct I/O wants; nothing: the truth.
 struct Alignments {
   std::uint32_t io = 0;

@@ -2,6 +2,7 @@
 // a device that is busy for a moment. None of it is an error of the disk, and none of it loses a
 // byte; each step of making a file may fail; and what the kernel refuses is done without.
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -9,6 +10,7 @@
 #include <cstring>
 #include <filesystem>
 #include <functional>
+#include <thread>
 
 #include "base/aligned_buffer.h"
 #include "disk/scratch.h"
@@ -287,22 +289,33 @@ class UringCalls : public SystemCalls {
     }
     return all;
   }
-  /// Writes and reads; the script is set anew before each.
+  /// Writes, all at once and in turn, and reads; the script is set anew before each.
   void expect_all_is_well(const std::function<void()>& set) {
-    set();
-    IoBatch writing = batch(IoRequest::Kind::write, written_);
-    const auto wrote = disk_->run(writing);
-    ASSERT_TRUE(wrote) << wrote.error().message();
-    set();
-    std::memset(read_.data(), 0, kBytes);
-    IoBatch reading = batch(IoRequest::Kind::read, read_);
-    const auto done = disk_->run(reading);
-    ASSERT_TRUE(done) << done.error().message();
-    EXPECT_EQ(std::memcmp(read_.data(), written_.data(), kBytes), 0);
-    completions.reset();
-    submissions.reset();
-    EXPECT_TRUE(is_read_back((kRequests - 1) * kBytes));
+    for (const bool in_turn : {false, true}) {
+      write_number(0, ++number_);
+      set();
+      IoBatch writing = batch(IoRequest::Kind::write, written_);
+      writing.in_turn = in_turn;
+      const auto wrote = disk_->run(writing);
+      ASSERT_TRUE(wrote) << wrote.error().message();
+      set();
+      std::memset(read_.data(), 0, kBytes);
+      IoBatch reading = batch(IoRequest::Kind::read, read_);
+      const auto done = disk_->run(reading);
+      ASSERT_TRUE(done) << done.error().message();
+      EXPECT_EQ(std::memcmp(read_.data(), written_.data(), kBytes), 0);
+      completions.reset();
+      submissions.reset();
+      for (std::size_t i = 0; i < kRequests; ++i) {
+        EXPECT_TRUE(is_read_back(i * kBytes)) << i << (in_turn ? ", in turn" : "");
+      }
+    }
   }
+  /// Makes the bytes at `at` others than those of the rounds before.
+  void write_number(std::size_t at, int number) {
+    std::memcpy(written_.data() + at, &number, sizeof number);
+  }
+  int number_ = 0;
 };
 
 TEST_F(UringCalls, ARequestThatFellShortGoesOn) {
@@ -317,6 +330,51 @@ TEST_F(UringCalls, ARequestThatWasInterruptedOrCancelledIsSubmittedAgain) {
 
 TEST_F(UringCalls, ARequestThatIsNeverLetThroughIsCarriedOutWithoutTheRing) {
   expect_all_is_well([] { completions.fail(1'000'000, EAGAIN); });
+}
+
+TEST_F(UringCalls, WritesInTurnAreLinkedAndOthersAreNot) {
+  for (const bool in_turn : {false, true}) {
+    links = 0;
+    IoBatch writing = batch(IoRequest::Kind::write, written_);
+    writing.in_turn = in_turn;
+    ASSERT_TRUE(disk_->run(writing));
+    EXPECT_EQ(links > 0, in_turn);
+  }
+  links = 0;
+  IoBatch reading = batch(IoRequest::Kind::read, read_);
+  ASSERT_TRUE(disk_->run(reading));
+  EXPECT_EQ(links, 0u);
+}
+
+TEST_F(UringCalls, WritesInTurnOfAThreadThatHasEndedAreWrittenAllTheSame) {
+  for (int number = 0; number < 20; ++number) {
+    write_number(0, number);
+    // Few are sent by the thread itself, many by one of the kernel's.
+    IoBatch writing = batch(IoRequest::Kind::write, written_);
+    writing.requests.resize(number % 2 == 0 ? 10 : kRequests);
+    writing.in_turn = true;
+    std::thread([&] { ASSERT_TRUE(disk_->submit(writing)); }).join();
+    disk_->wait(writing, writing.under_way);
+    for (std::size_t i = 0; i < writing.requests.size(); ++i) {
+      ASSERT_EQ(writing.requests[i].os_error, 0) << i;
+      ASSERT_TRUE(is_read_back(i * kBytes)) << i;
+    }
+  }
+}
+
+TEST_F(UringCalls, OfWritesInTurnOneThatFailsDoesNotKeepOthersFromTheDisk) {
+  constexpr std::size_t kBad = 3;
+  IoBatch writing = batch(IoRequest::Kind::write, written_);
+  writing.in_turn = true;
+  void* const nowhere = ::mmap(nullptr, kBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(nowhere, MAP_FAILED);
+  writing.requests[kBad].data = static_cast<std::byte*>(nowhere);
+  EXPECT_EQ(disk_->run(writing).error(), Errc::io_error);
+  ::munmap(nowhere, kBytes);
+  for (std::size_t i = 0; i < kRequests; ++i) {
+    EXPECT_EQ(writing.requests[i].os_error, i == kBad ? EFAULT : 0) << i;
+    EXPECT_EQ(is_read_back(i * kBytes), i != kBad) << i;
+  }
 }
 
 TEST_F(UringCalls, ARefusedSubmissionIsTriedAgainOrDoneWithout) {
