@@ -51,11 +51,12 @@ struct IoRequest {
 
 /// Requests that travel together. Filled by the caller, given to submit() once, then to wait()
 /// until nothing is under way. The vector must not change in between. Dropping a batch that is
-/// under way waits for what the device has in hand and leaves the rest undone.
+/// under way waits for what has been sent and leaves the rest undone.
 struct IoBatch {
   std::vector<IoRequest> requests;
-  /// Writes that others' reads should not have to wait for: each may start only when the one before
-  /// has ended. A disk that cannot do so without attention starts all at once.
+  /// Writes that others' reads should not have to wait for: of so many as are sent together
+  /// (io_uring: 16) each starts when the one before has ended. A disk that cannot do so without
+  /// attention starts all at once.
   bool in_turn = false;
 
   // State of the disk that it was submitted to.

@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "base/aligned_buffer.h"
-#include "batch/write_plan.h"
 #include "cache/checkpoint_io.h"
 #include "cache/device_signature.h"
 #include "cache/superblock_io.h"
@@ -44,17 +43,17 @@ CacheInfo info_of(const Superblock& superblock, const DiskInfo& disk) {
 
 /// Writes all of a new file.
 Result<void> prewrite(Disk& disk) {
-  constexpr std::uint64_t kRoundBytes = 4 * kWritePieceBytes;
-  AlignedBuffer zeros = AlignedBuffer::allocate(kWritePieceBytes);
+  constexpr std::uint64_t kPieceBytes = std::uint64_t{1} << 20, kRoundBytes = 4 * kPieceBytes;
+  AlignedBuffer zeros = AlignedBuffer::allocate(kPieceBytes);
   if (zeros.empty()) return std::unexpected(Error(Errc::out_of_memory, "prewrite"));
   for (std::uint64_t at = 0; at < disk.info().size_bytes; at += kRoundBytes) {
     IoBatch batch;
     const std::uint64_t end = std::min(at + kRoundBytes, disk.info().size_bytes);
-    for (std::uint64_t offset = at; offset < end; offset += kWritePieceBytes) {
+    for (std::uint64_t offset = at; offset < end; offset += kPieceBytes) {
       batch.requests.push_back({.kind = IoRequest::Kind::write,
                                 .offset = offset,
                                 .data = zeros.data(),
-                                .size = std::min(kWritePieceBytes, end - offset)});
+                                .size = std::min(kPieceBytes, end - offset)});
     }
     if (auto written = disk.run(batch); !written) return written;
   }

@@ -123,16 +123,18 @@ class UringDisk::Flight {
 
   /// Fills the submission queue up to the window, of so many requests at most.
   void prepare(std::size_t depth = kDepth) {
+    io_uring_sqe* last = nullptr;
     while (more() && outstanding_ < depth) {
       const std::size_t index = retry_.empty() ? next_ : retry_.back();
       Item& item = items_[index];
       const std::size_t size = std::min(item.rest.size, kTransferBytes);
       const bool reads = item.rest.kind == IoRequest::Kind::read;
       const std::size_t window = reads ? kReadBytesInFlight : kWriteBytesInFlight;
-      if (outstanding_ != 0 && outstanding_bytes_ + size > window) return;
+      if (outstanding_ != 0 && outstanding_bytes_ + size > window) break;
       io_uring_sqe* sqe = io_uring_get_sqe(ring_->get());
-      if (sqe == nullptr) return;
+      if (sqe == nullptr) break;
       prepare(sqe, item.rest, size);
+      last = sqe;
       sqe->user_data = index;
       item.sent = size;
       item.submitted = true;
@@ -144,6 +146,7 @@ class UringDisk::Flight {
         retry_.pop_back();
       }
     }
+    if (last != nullptr) last->flags &= static_cast<std::uint8_t>(~IOSQE_IO_LINK);
   }
 
   void prepare(io_uring_sqe* sqe, const IoRequest& request, std::size_t size) {
@@ -168,8 +171,7 @@ class UringDisk::Flight {
     if (request.kind != IoRequest::Kind::write) return;
     if (handed_over_) sqe->flags |= IOSQE_ASYNC;
     // The kernel starts the next one by itself. If one fails or falls short, those behind it come
-    // back cancelled, and are sent again. A link to nothing, at the end of what is submitted, is
-    // none.
+    // back cancelled, and are sent again.
     if (in_turn_) sqe->flags |= IOSQE_IO_LINK;
   }
 
@@ -241,7 +243,8 @@ class UringDisk::Flight {
       }
     } else if (result == -EINTR || result == -EAGAIN || result == -ECANCELED ||
                (result == -EFAULT && in_turn_)) {
-      // ECANCELED: the thread that submitted it has ended; EFAULT: it had, when its turn came.
+      // ECANCELED: the thread that submitted it has ended, or one before it failed; EFAULT: the
+      // thread had ended when its turn came.
       if (++item.retries <= kRetriesMax) {
         retry_.push_back(index);
       } else {

@@ -343,7 +343,23 @@ TEST_F(UringCalls, WritesInTurnAreLinkedAndOthersAreNot) {
   links = 0;
   IoBatch reading = batch(IoRequest::Kind::read, read_);
   ASSERT_TRUE(disk_->run(reading));
-  EXPECT_EQ(links, 0u);
+  IoBatch alone = batch(IoRequest::Kind::write, written_);
+  alone.requests.resize(1);
+  alone.in_turn = true;
+  ASSERT_TRUE(disk_->run(alone));
+  EXPECT_EQ(links, 0u) << "the last of a chain is linked to nothing";
+}
+
+TEST_F(UringCalls, ABatchInTurnThatIsGivenUpLeavesNothingOnTheWay) {
+  {
+    IoBatch writing = batch(IoRequest::Kind::write, written_);
+    writing.in_turn = true;
+    ASSERT_TRUE(disk_->submit(writing));
+  }
+  write_number(0, ++number_);
+  IoBatch writing = batch(IoRequest::Kind::write, written_);
+  ASSERT_TRUE(disk_->run(writing));
+  for (std::size_t i = 0; i < kRequests; ++i) ASSERT_TRUE(is_read_back(i * kBytes)) << i;
 }
 
 TEST_F(UringCalls, WritesInTurnOfAThreadThatHasEndedAreWrittenAllTheSame) {
