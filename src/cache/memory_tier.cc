@@ -192,6 +192,7 @@ std::optional<Value> MemoryTier::find(std::string_view key, std::uint64_t key_ha
 
 MemoryTier::ItemPointer MemoryTier::held(std::string_view key, std::uint64_t key_hash) {
   Shard& shard = shard_of(key_hash);
+  if (shard.items.get() == 0) return nullptr;  // while a cache is loaded
   MutexLock lock(shard.mutex);
   const ItemPointer* link = find_link(shard, key_hash, key);
   return link == nullptr ? nullptr : *link;
@@ -283,11 +284,11 @@ bool MemoryTier::insert(const ItemPointer& item, QueueName name) {
       before = std::exchange(*link, item);
       item->next = std::move(before->next);
     } else {
-      if (shard.items >= shard.chains.size()) grow(shard);
+      if (shard.items.get() >= shard.chains.size()) grow(shard);
       Chain& chain = chain_of(shard.chains, item->key_hash);
       item->next = std::exchange(chain.first, item);
       chain.filter |= filter_bit(item->key_hash);
-      ++shard.items;
+      shard.items.set(shard.items.get() + 1);
     }
   }
   if (before) dequeue(*before);
@@ -327,7 +328,7 @@ void MemoryTier::unlink(Item& item) {
     if (link == nullptr || link->get() != &item) return;
     gone = std::move(*link);
     *link = std::move(gone->next);
-    --shard.items;
+    shard.items.set(shard.items.get() - 1);
     Chain& chain = chain_of(shard.chains, item.key_hash);
     chain.filter = 0;
     for (Item* left = chain.first.get(); left != nullptr; left = left->next.get()) {
@@ -420,7 +421,7 @@ MemoryTier::Counts MemoryTier::counts() const {
   Counts counts{.bytes = account_->bytes(), .entries = 0, .hits = 0, .evicted = 0};
   for (const Shard& shard : shards_) {
     MutexLock lock(shard.mutex);
-    counts.entries += shard.items;
+    counts.entries += shard.items.get();
     counts.hits += shard.hits;
   }
   MutexLock lock(queue_mutex_);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/mutex.h"
+#include "base/published.h"
 #include "cache/ghost.h"
 #include "rawcache/value.h"
 
@@ -108,7 +109,7 @@ class MemoryTier {
   struct alignas(64) Shard {
     mutable Mutex mutex;
     std::vector<Chain> chains GUARDED_BY(mutex);
-    std::uint64_t items GUARDED_BY(mutex) = 0;
+    Published<std::uint64_t> items;  ///< set under the lock
     std::uint64_t hits GUARDED_BY(mutex) = 0;
   };
 
