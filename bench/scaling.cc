@@ -23,7 +23,7 @@ namespace rawcache::bench {
 namespace {
 
 constexpr std::uint64_t kSegmentBytes = 64_MiB;
-constexpr std::uint64_t kEntryHeaderBytes = 24, kFooterRecordBytes = 20;  ///< docs/disk_format.md
+constexpr std::uint64_t kEntryHeaderBytes = 24, kFooterRecordBytes = 12;  ///< docs/disk_format.md
 /// Disk that an entry takes beside its value, at most: key, header, footer, alignment, and its
 /// share of two checkpoints.
 constexpr std::uint64_t kEntryBesideValueBytes =

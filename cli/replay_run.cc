@@ -25,7 +25,7 @@ constexpr std::uint64_t kWaitingOverheadBytes = 320;
 constexpr std::uint64_t kWaitingBytesMin = 4096;
 constexpr std::uint64_t kObjectsPerSegmentMin = 4;
 constexpr std::uint64_t kSegmentsMin = 16;
-constexpr std::uint64_t kFooterRecordBytes = 20;
+constexpr std::uint64_t kFooterRecordBytes = 12;
 constexpr std::uint64_t kFooterTrailerBytes = 64;
 constexpr std::uint64_t kProgressEvery = 1 << 16;
 /// Room for the headers and the padding of the batches in a segment, where no entry fits into it.

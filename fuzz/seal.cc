@@ -123,11 +123,11 @@ void seal_footers(std::span<std::byte> image, const Superblock& geometry) {
     const auto segment = image.subspan(start, geometry.segment_bytes);
     auto trailer = load<FooterTrailer>(segment.last(sizeof(FooterTrailer)));
     if (trailer.magic != kFooterMagic) continue;
-    const std::uint64_t size = footer_bytes(trailer.records, geometry.block_bytes);
+    const std::uint64_t size = footer_bytes(trailer.records_bytes, geometry.block_bytes);
     const Place place{.id = geometry.id, .offset = start, .generation = trailer.generation};
     if (size <= segment.size()) {
       trailer.records_checksum =
-          hash64(segment.last(size).first(trailer.records * kFooterRecordBytes), place_seed(place));
+          hash64(segment.last(size).first(trailer.records_bytes), place_seed(place));
     }
     seal_struct(segment.last(sizeof trailer), trailer, place);
   }

@@ -101,7 +101,7 @@ LogWriter::Appended LogWriter::append(EntryFields& entry, std::uint64_t replay_f
 
   if (entry.sequence == 0) entry.sequence = next_sequence_++;
   PendingPart& part = open_->parts.back();
-  const Location location{log_.take(size), size_class(exact)};
+  const Location location{log_.take(size), size_class(size)};
   std::ranges::fill(room.last(size - exact), std::byte{0});
   const std::uint64_t checksum = encode_entry(
       room.last(size), entry, {superblock_.id, location.offset, part.place.generation});
@@ -112,7 +112,7 @@ LogWriter::Appended LogWriter::append(EntryFields& entry, std::uint64_t replay_f
   part.digest = digest_next(part.digest, checksum);
   log_.record({.key_hash = entry.key_hash,
                .sequence = entry.sequence,
-               .size_class = location.size_class,
+               .bytes = static_cast<std::uint32_t>(size),
                .kind = entry.kind},
               location.offset);
   if (direct != nullptr) open_->direct.push_back(direct);
@@ -179,13 +179,13 @@ void LogWriter::go_on_in(std::uint32_t next) {
 
 // Without memory the segment stays without a footer: it will be scanned where others are not.
 void LogWriter::place_footer(SealedSegment sealed) try {
-  const std::uint64_t size = footer_bytes(sealed.records.size(), superblock_.block_bytes);
+  const std::uint64_t size = footer_bytes(sealed.records.bytes().size(), superblock_.block_bytes);
   AlignedBuffer buffer = AlignedBuffer::allocate(size);
   if (buffer.empty()) return;
   footers_.reserve(footers_.size() + 1);
   const std::span<std::byte> bytes = buffer.bytes();
   const Place place{superblock_.id, sealed.offset, sealed.trailer.generation};
-  encode_footer(bytes, sealed.records, sealed.trailer, place);
+  encode_footer(bytes, sealed.records.bytes(), sealed.trailer, place);
   io_.adopt(sealed.offset + log_.segment_bytes() - size, std::move(buffer));
   footers_.push_back({std::move(sealed), bytes});
 } catch (const std::bad_alloc&) {
@@ -373,20 +373,15 @@ void LogWriter::withdraw_entry_at(PendingBatch& batch, std::uint64_t offset) {
 }
 
 void LogWriter::drop_record(std::uint64_t offset) {
-  if (FooterRecord* record = log_.find_record(offset)) {
-    record->kind = EntryKind::withdrawn;
-    return;
-  }
+  if (log_.withdraw_record(offset)) return;
   for (PendingFooter& footer : footers_) {
     SealedSegment& sealed = footer.sealed;
     if (offset < sealed.offset || offset >= sealed.offset + log_.segment_bytes()) continue;
-    const std::uint64_t units = (offset - sealed.offset) / superblock_.entry_alignment;
-    for (FooterRecord& record : sealed.records) {
-      if (record.offset_units != units) continue;
-      if (!mutated(Mutant::kFailedStoreStaysInFooter)) record.kind = EntryKind::withdrawn;
+    if (!mutated(Mutant::kFailedStoreStaysInFooter)) {
+      sealed.records.withdraw(static_cast<std::uint32_t>(offset - sealed.offset));
     }
     io_.patch([&] {
-      encode_footer(footer.bytes, sealed.records, sealed.trailer,
+      encode_footer(footer.bytes, sealed.records.bytes(), sealed.trailer,
                     {superblock_.id, sealed.offset, sealed.trailer.generation});
     });
   }

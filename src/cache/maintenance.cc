@@ -11,15 +11,11 @@
 namespace rawcache {
 namespace {
 
-/// The log grows by this many times a checkpoint's size before the next: checkpoints cost 1/64 of
+/// The log grows by this many times a checkpoint's size before the next: checkpoints cost 1/128 of
 /// the writes at most, as long as the shares below allow.
-constexpr std::uint64_t kLogPerCheckpointByte = 64;
+constexpr std::uint64_t kLogPerCheckpointByte = 128;
 constexpr std::uint64_t kReplayShareMin = 16;  ///< at least 1/16 of the capacity between two
 constexpr std::uint64_t kReplayShareMax = 2;   ///< at most 1/2, which bounds the replay
-
-/// Entries appended between two checkpoints are at most this share of those that the index has room
-/// for.
-constexpr std::uint64_t kReplayedEntriesShare = 2;
 
 /// A checkpoint is given up when something was withdrawn while it was taken. That often in a row,
 /// and the call that needed it fails.
@@ -118,10 +114,10 @@ struct RawDiskCache::Impl::Barrier {
 
 bool RawDiskCache::Impl::checkpoint_due() const {
   if (checkpoint_wanted_.load(std::memory_order_relaxed)) return true;
-  // Replay must not need much more room than the index has.
+  // Replay sorts as many entries as the index has room for: three times its memory.
   if (sequence_.load(std::memory_order_relaxed) -
           sequence_at_checkpoint_.load(std::memory_order_relaxed) >=
-      std::max<std::uint64_t>(index_->entries_max() / kReplayedEntriesShare, 1)) {
+      std::max<std::uint64_t>(index_->entries_max(), 1)) {
     return true;
   }
   const std::uint64_t log_bytes = std::uint64_t{superblock_.segments} * superblock_.segment_bytes;

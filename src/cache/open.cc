@@ -305,8 +305,7 @@ void RawDiskCache::Impl::adopt(Recovered recovered) {
     Recovered::Head& head = recovered.heads[static_cast<std::size_t>(stream)];
     log_->select(stream);
     if (head.open_segment != kNoSegment) {
-      log_->resume(head.open_segment, head.previous_segment, head.open_position,
-                   std::move(head.open_records));
+      log_->resume(head.open_segment, head.previous_segment, head.open_position, head.open_records);
     } else {
       log_->resume_after(head.previous_segment);
     }

@@ -114,8 +114,7 @@ void RawDiskCache::Impl::keep_segment(const EvictionStep& step) {
   const unsigned faded = relabel ? std::numeric_limits<unsigned>::max() : 1;
   if (records) {
     for (const FooterRecord& record : *records) {
-      const std::uint64_t units = record.offset_units;
-      index_->fade(record.key_hash, start + units * superblock_.entry_alignment, faded);
+      index_->fade(record.key_hash, start + record.offset, faded);
     }
   } else {
     index_->fade_range(start, start + superblock_.segment_bytes, faded);
@@ -132,10 +131,9 @@ std::vector<RawDiskCache::Impl::Survivor> RawDiskCache::Impl::choose_hot(const V
   std::vector<Survivor> hot;
   for (const FooterRecord& record : *victim.records) {
     if (record.kind != EntryKind::value) continue;
-    const std::uint64_t offset =
-        start + std::uint64_t{record.offset_units} * superblock_.entry_alignment;
+    const std::uint64_t offset = start + record.offset;
     const unsigned hits = index_->hits_at(record.key_hash, offset).value_or(0);
-    if (hits > 0) hot.push_back({record.key_hash, {offset, record.size_class}, hits});
+    if (hits > 0) hot.push_back({record.key_hash, {offset, size_class(record.bytes)}, hits});
   }
   // What has been asked for most is kept first, while there are tokens.
   std::ranges::sort(hot, std::greater(), [](const Survivor& survivor) {
@@ -267,8 +265,7 @@ void RawDiskCache::Impl::drop(const Victim& victim, Counter& cause) {
   forgotten.reserve(victim.records->size());  // what has been erased must be counted
   for (const FooterRecord& record : *victim.records) {
     if (record.kind != EntryKind::value) continue;
-    const std::uint64_t offset =
-        start + std::uint64_t{record.offset_units} * superblock_.entry_alignment;
+    const std::uint64_t offset = start + record.offset;
     const auto hits = index_->hits_at(record.key_hash, offset);
     if (!hits || mutated(Mutant::kEvictedNotErased)) continue;
     if (!index_->erase_if_at(record.key_hash, offset)) continue;
@@ -284,7 +281,7 @@ void RawDiskCache::Impl::drop(const Victim& victim, Counter& cause) {
   if (forgotten.empty()) return;
   MutexLock lock(log_mutex_);
   for (const FooterRecord& record : forgotten) {
-    ghost_->remember(record.key_hash, size_class_bytes(record.size_class));
+    ghost_->remember(record.key_hash, size_class_bytes(size_class(record.bytes)));
   }
 }
 

@@ -35,22 +35,23 @@ std::uint64_t LogWriter::segments_to_relocate() const {
   // Places them in thought.
   std::uint64_t segments = 1;
   std::uint64_t position = 0;
-  std::uint64_t records = 0;
+  std::uint64_t records_bytes = 0;
   const auto place = [&](const PendingBatch& batch) {
     position = round_up(position, superblock_.block_bytes) + header_bytes_;
     for (const PendingPart& part : batch.parts) {
       EntryWalker walker = walker_of(part);
       while (const auto entry = walker.next()) {
         const std::uint64_t size = round_up(entry->bytes, superblock_.entry_alignment);
-        const std::uint64_t end = round_up(position + size, superblock_.block_bytes) +
-                                  footer_bytes(records + 1, superblock_.block_bytes);
+        const std::uint64_t end =
+            round_up(position + size, superblock_.block_bytes) +
+            footer_bytes(records_bytes + kFooterRecordBytesMax, superblock_.block_bytes);
         if (end > log_.segment_bytes()) {
           ++segments;
           position = header_bytes_;
-          records = 0;
+          records_bytes = 0;
         }
         position += size;
-        ++records;
+        records_bytes += kFooterRecordBytesMax;
       }
     }
   };
@@ -115,7 +116,8 @@ void LogWriter::append_again(const PendingBatch& batch, std::uint64_t replay_fro
       EntryFields entry = fields_of(*view);
       const Appended appended = append(entry, replay_from);
       RAWCACHE_ASSERT(appended.obstacle == Obstacle::none);
-      const Location before{walker.offset(), size_class(view->bytes)};
+      const std::uint64_t bytes = round_up(view->bytes, superblock_.entry_alignment);
+      const Location before{walker.offset(), size_class(bytes)};
       index_.replace(view->key_hash, before, appended.location());
     }
   }

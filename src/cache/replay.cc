@@ -2,12 +2,17 @@
 
 #include <algorithm>
 #include <new>
-#include <tuple>
 #include <utility>
 
 #include "base/mutant.h"
+#include "format/size_class.h"
 
 namespace rawcache {
+namespace {
+
+constexpr std::size_t kFetchedAhead = 16;  ///< entries whose index pages are fetched ahead
+
+}  // namespace
 
 // --- Which segments have been written since ---
 
@@ -188,15 +193,37 @@ Result<void> Recovery::scan_what_is_not_vouched_for() {
   return {};
 }
 
-void Recovery::note(const ScannedEntry& entry, const Life& life) {
-  if (entry.kind != EntryKind::withdrawn) noted_.push_back({entry, life.generation});
+void Recovery::note(std::uint64_t key_hash, std::uint64_t sequence, Location location,
+                    EntryKind kind) {
+  if (kind == EntryKind::withdrawn) return;
+  noted_.push_back({.key_hash = key_hash,
+                    .sequence = sequence,
+                    .place = index_.layout().pack(static_cast<std::uint32_t>(kind), location)});
+}
+
+// They mostly are in order: a stream's lives follow each other, and so do the entries of each.
+void Recovery::sort_noted() {
+  const auto life_and_offset = [&](const Noted& noted) {
+    const std::uint64_t offset = index_.layout().location(noted.place).offset;
+    const std::uint64_t segment =
+        (offset - superblock_.segments_offset) / superblock_.segment_bytes;
+    return std::pair(lives_.at(static_cast<std::uint32_t>(segment)).generation, offset);
+  };
+  const auto before = [&](const Noted& a, const Noted& b) {
+    if (a.sequence != b.sequence && !mutated(Mutant::kReplayUnordered)) {
+      return a.sequence < b.sequence;
+    }
+    return life_and_offset(a) < life_and_offset(b);
+  };
+  if (!std::ranges::is_sorted(noted_, before)) std::ranges::sort(noted_, before);
 }
 
 Result<void> Recovery::apply(const Noted& noted) {
   ++out_.counts.entries;
-  if (noted.entry.kind == EntryKind::remove) {
-    if (!mutated(Mutant::kRemovesNotReplayed)) index_.erase(noted.entry.key_hash);
-  } else if (auto put = index_.put(noted.entry.key_hash, noted.entry.location); !put) {
+  const SlotLayout& layout = index_.layout();
+  if (static_cast<EntryKind>(layout.tag(noted.place)) == EntryKind::remove) {
+    if (!mutated(Mutant::kRemovesNotReplayed)) index_.erase(noted.key_hash);
+  } else if (auto put = index_.put(noted.key_hash, layout.location(noted.place)); !put) {
     return std::unexpected(put.error());
   }
   return {};
@@ -235,12 +262,10 @@ bool Recovery::committed(std::uint64_t batch) const {
 Result<void> Recovery::replay() try {
   noted_.clear();
   if (auto gathered = gather(); !gathered) return gathered;
-  std::ranges::sort(noted_, {}, [](const Noted& noted) {
-    const std::uint64_t sequence = mutated(Mutant::kReplayUnordered) ? 0 : noted.entry.sequence;
-    return std::tuple(sequence, noted.generation, noted.entry.location.offset);
-  });
-  for (const Noted& noted : noted_) {
-    if (auto applied = apply(noted); !applied) return applied;
+  sort_noted();
+  for (std::size_t i = 0; i < noted_.size(); ++i) {
+    if (i + kFetchedAhead < noted_.size()) index_.prefetch(noted_[i + kFetchedAhead].key_hash);
+    if (auto applied = apply(noted_[i]); !applied) return applied;
   }
   noted_ = {};
   return {};
@@ -300,15 +325,12 @@ void Recovery::gather_footer(const Life& life, const std::vector<FooterRecord>& 
   out_.counts.batches += life.trailer->last_batch - life.trailer->first_batch + 1;
   const std::uint64_t start = segment_offset(superblock_, life.segment);
   for (const FooterRecord& record : records) {
-    const std::uint64_t within = std::uint64_t{record.offset_units} * superblock_.entry_alignment;
-    if (within >= superblock_.segment_bytes || within < border.contained_through) continue;
+    if (record.end() > superblock_.segment_bytes) break;
+    if (record.offset < border.contained_through) continue;
     // A header between them is unreadable.
-    if (within < border.new_from && record.sequence < checkpoint_sequence_) continue;
-    note({.key_hash = record.key_hash,
-          .sequence = record.sequence,
-          .location = {start + within, record.size_class},
-          .kind = record.kind},
-         life);
+    if (record.offset < border.new_from && record.sequence < checkpoint_sequence_) continue;
+    note(record.key_hash, record.sequence, {start + record.offset, size_class(record.bytes)},
+         record.kind);
   }
 }
 
@@ -336,13 +358,13 @@ void Recovery::gather_scan(const Life& life) {
     for (const ScannedEntry& entry : part.entries) {
       const bool counts = !in_checkpoint || index_.find(entry.key_hash) == entry.location ||
                           (entry.kind == EntryKind::remove && part.complete);
-      if (!in_checkpoint) note(entry, life);
+      if (!in_checkpoint) note(entry.key_hash, entry.sequence, entry.location, entry.kind);
       if (!last) continue;
-      const std::uint64_t units = (entry.location.offset - start) / superblock_.entry_alignment;
+      const std::uint64_t within = entry.location.offset - start;
       head.open_records.push_back({.key_hash = entry.key_hash,
                                    .sequence = entry.sequence,
-                                   .offset_units = static_cast<std::uint32_t>(units),
-                                   .size_class = entry.location.size_class,
+                                   .offset = static_cast<std::uint32_t>(within),
+                                   .bytes = entry.bytes,
                                    .kind = counts ? entry.kind : EntryKind::withdrawn});
     }
   }

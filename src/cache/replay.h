@@ -34,8 +34,9 @@ struct Life {
 /// An entry to be replayed. The sequence decides between entries of one key; a copy has that of
 /// what it was made from, and the later life wins.
 struct Noted {
-  ScannedEntry entry;
-  std::uint32_t generation = 0;
+  std::uint64_t key_hash;
+  std::uint64_t sequence;
+  std::uint64_t place;  ///< location as a slot of the index holds it; the tag is the kind
 };
 
 class Recovery {
@@ -74,7 +75,8 @@ class Recovery {
   void judge_batches();
   bool committed(std::uint64_t batch) const;
   std::uint64_t newest_unbroken_batch() const;
-  void note(const ScannedEntry& entry, const Life& life);
+  void note(std::uint64_t key_hash, std::uint64_t sequence, Location location, EntryKind kind);
+  void sort_noted();
   Result<void> apply(const Noted& noted);
   void finish();
   void note_header(const BatchHeader& header);

@@ -1,7 +1,6 @@
 #include "cache/segment_log.h"
 
 #include <algorithm>
-#include <bit>
 #include <utility>
 
 #include "base/assert.h"
@@ -31,13 +30,14 @@ SegmentLog::SegmentLog(const Superblock& superblock)
     : segments_offset_(superblock.segments_offset),
       segment_bytes_(superblock.segment_bytes),
       block_bytes_(superblock.block_bytes),
-      unit_shift_(static_cast<unsigned>(std::countr_zero(superblock.entry_alignment))),
       table_(superblock.segments),
       generations_(std::make_unique<std::atomic<std::uint32_t>[]>(superblock.segments)),
       opened_at_(superblock.segments, 0),
       young_until_(std::make_unique<std::atomic<std::uint64_t>[]>(superblock.segments)),
       previous_of_(superblock.segments, kNoSegment),
       copies_through_(superblock.segments, 0),
+      heads_{Head{.records = FooterRecords(superblock.entry_alignment)},
+             Head{.records = FooterRecords(superblock.entry_alignment)}},
       free_count_(superblock.segments) {}
 
 void SegmentLog::set_generation(std::uint32_t segment, std::uint32_t generation) {
@@ -47,7 +47,7 @@ void SegmentLog::set_generation(std::uint32_t segment, std::uint32_t generation)
 
 bool SegmentLog::fits(std::uint64_t bytes) const {
   return round_up(at().position + bytes, block_bytes_) +
-             footer_bytes(at().records.size() + 1, block_bytes_) <=
+             footer_bytes(at().records.bytes().size() + kFooterRecordBytesMax, block_bytes_) <=
          segment_bytes_;
 }
 
@@ -63,22 +63,13 @@ std::uint64_t SegmentLog::bytes_to_block() const {
   return round_up(at().position, block_bytes_) - at().position;
 }
 
-void SegmentLog::make_room_for_record() {
-  std::vector<FooterRecord>& records = at().records;
-  if (records.size() == records.capacity()) records.reserve(2 * records.size() + 16);
-}
+void SegmentLog::make_room_for_record() { at().records.make_room_for_one(); }
 
-FooterRecord* SegmentLog::find_record(std::uint64_t offset) {
+bool SegmentLog::withdraw_record(std::uint64_t offset) {
   const std::uint32_t segment = segment_of(offset);
   const auto head = std::ranges::find(heads_, segment, &Head::segment);
-  if (head == heads_.end()) return nullptr;
-  const auto units = static_cast<std::uint32_t>((offset - segment_offset(segment)) >> unit_shift_);
-  // Records are in the order of their offsets.
-  const auto found = std::lower_bound(head->records.begin(), head->records.end(), units,
-                                      [](const FooterRecord& record, std::uint32_t wanted) {
-                                        return record.offset_units < wanted;
-                                      });
-  return found != head->records.end() && found->offset_units == units ? &*found : nullptr;
+  return head != heads_.end() &&
+         head->records.withdraw(static_cast<std::uint32_t>(offset - segment_offset(segment)));
 }
 
 void SegmentLog::note_batch(std::uint64_t sequence) {
@@ -88,14 +79,12 @@ void SegmentLog::note_batch(std::uint64_t sequence) {
 
 SealedSegment SegmentLog::seal(std::uint32_t next, std::uint64_t next_sequence) {
   RAWCACHE_ASSERT(has_open());
-  std::vector<FooterRecord> records;
-  records.reserve(at().records.size());  // the next segment will hold about as many
-  SegmentRecord& record = table_[at().segment];
-  record.state = kSealed;
   SealedSegment sealed{.segment = at().segment,
                        .offset = segment_offset(at().segment),
                        .trailer = {},
-                       .records = {}};
+                       .records = at().records.take()};
+  SegmentRecord& record = table_[at().segment];
+  record.state = kSealed;
   sealed.trailer.generation = record.generation;
   sealed.trailer.next_segment = next;
   sealed.trailer.previous_segment = at().previous;
@@ -103,7 +92,6 @@ SealedSegment SegmentLog::seal(std::uint32_t next, std::uint64_t next_sequence) 
   sealed.trailer.last_batch = record.last_batch;
   sealed.trailer.next_sequence = next_sequence;
   sealed.trailer.stream = static_cast<std::uint32_t>(stream_);
-  sealed.records = std::exchange(at().records, std::move(records));
   appended_bytes_ += segment_bytes_ - at().position;
   close_open();
   at().previous = at().segment;
@@ -130,13 +118,19 @@ void SegmentLog::open(std::uint32_t segment, std::uint64_t first_batch) {
 }
 
 void SegmentLog::resume(std::uint32_t segment, std::uint32_t previous, std::uint64_t position,
-                        std::vector<FooterRecord> records) {
+                        std::span<const FooterRecord> records) {
   RAWCACHE_ASSERT(table_[segment].state == kOpen && is_aligned(position, block_bytes_));
   young_until_[segment].store(kYoungWhileOpen, std::memory_order_relaxed);
   at().segment = segment;
   at().previous = previous_of_[segment] = previous;
   at().position = position;
-  at().records = std::move(records);
+  at().records.clear();
+  for (const FooterRecord& record : records) {
+    // Bytes from the device: what was made to overlap is left out.
+    if (record.offset < at().records.end()) continue;
+    at().records.make_room_for_one();
+    at().records.add(record);
+  }
 }
 
 bool SegmentLog::is_usable(std::uint32_t segment, std::uint64_t replay_from) const {
@@ -200,7 +194,11 @@ void SegmentLog::clear() {
     record.first_batch = record.last_batch = 0;
   }
   std::ranges::fill(copies_through_, 0);
-  heads_ = {};
+  for (Head& head : heads_) {
+    head.segment = head.previous = kNoSegment;
+    head.position = 0;
+    head.records.clear();
+  }
   free_count_ = table_.size();
 }
 

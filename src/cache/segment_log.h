@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "format/batch.h"
@@ -20,7 +21,7 @@ struct SealedSegment {
   std::uint32_t segment = 0;
   std::uint64_t offset = 0;  ///< of its start on the disk
   FooterTrailer trailer{};
-  std::vector<FooterRecord> records;
+  FooterRecords records;
 };
 
 /// Book-keeping only: no I/O, no bytes. Not synchronised (the cache's log lock guards it), but for
@@ -49,19 +50,14 @@ class SegmentLog {
   std::uint64_t bytes_to_block() const;
   /// Memory for one more record. Throws std::bad_alloc.
   void make_room_for_record();
-  /// Notes an entry at a disk offset in the open segment. Field by field: a record that is made
-  /// elsewhere and copied is read before its bytes have left the processor's store buffer.
-  void record(const FooterRecord& entry, std::uint64_t offset) {
-    const std::uint64_t within = offset - segment_offset(at().segment);
-    FooterRecord& record = at().records.emplace_back();
-    record.key_hash = entry.key_hash;
-    record.sequence = entry.sequence;
-    record.offset_units = static_cast<std::uint32_t>(within >> unit_shift_);
-    record.size_class = entry.size_class;
-    record.kind = entry.kind;
+  /// Notes an entry at a disk offset in the open segment, `entry.offset` aside.
+  void record(FooterRecord entry, std::uint64_t offset) {
+    entry.offset = static_cast<std::uint32_t>(offset - segment_offset(at().segment));
+    at().records.add(entry);
   }
-  /// The record of the entry at `offset`, if it lies in an open segment of any stream.
-  FooterRecord* find_record(std::uint64_t offset);
+  /// Makes the record of the entry at `offset` a withdrawn one, if it lies in an open segment of
+  /// any stream; false if not.
+  bool withdraw_record(std::uint64_t offset);
   /// Notes that batch `sequence` has bytes in the open segment.
   void note_batch(std::uint64_t sequence);
 
@@ -76,7 +72,7 @@ class SegmentLog {
   void open(std::uint32_t segment, std::uint64_t first_batch);
   /// Goes on in a segment after recovery.
   void resume(std::uint32_t segment, std::uint32_t previous, std::uint64_t position,
-              std::vector<FooterRecord> records);
+              std::span<const FooterRecord> records);
   /// The same when no segment was open; `previous` was filled last, or kNoSegment.
   void resume_after(std::uint32_t previous) { at().previous = previous; }
 
@@ -131,8 +127,8 @@ class SegmentLog {
   struct Head {
     std::uint32_t segment = kNoSegment;
     std::uint32_t previous = kNoSegment;
-    std::uint64_t position = 0;         ///< bytes from the open segment's start
-    std::vector<FooterRecord> records;  ///< of the open segment
+    std::uint64_t position = 0;  ///< bytes from the open segment's start
+    FooterRecords records;       ///< of the open segment
   };
   Head& at() { return heads_[static_cast<std::size_t>(stream_)]; }
   const Head& at() const { return heads_[static_cast<std::size_t>(stream_)]; }
@@ -145,7 +141,6 @@ class SegmentLog {
   const std::uint64_t segments_offset_;
   const std::uint64_t segment_bytes_;
   const std::uint32_t block_bytes_;
-  const unsigned unit_shift_;  ///< log2 of the entry alignment
 
   std::vector<SegmentRecord> table_;
   std::unique_ptr<std::atomic<std::uint32_t>[]> generations_;

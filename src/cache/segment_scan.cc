@@ -57,9 +57,11 @@ ScannedPart scan_part(std::span<const std::byte> bytes, const BatchHeader& heade
   EntryWalker walker(bytes, header, {superblock.id, offset, header.generation},
                      superblock.entry_alignment);
   while (const auto entry = walker.next()) {
+    const std::uint64_t size = round_up(entry->bytes, superblock.entry_alignment);
     part.entries.push_back({.key_hash = entry->key_hash,
                             .sequence = entry->sequence,
-                            .location = {walker.offset(), size_class(entry->bytes)},
+                            .location = {walker.offset(), size_class(size)},
+                            .bytes = static_cast<std::uint32_t>(size),
                             .kind = entry->kind});
   }
   part.complete = walker.complete();
@@ -151,12 +153,12 @@ std::optional<std::vector<FooterRecord>> read_footer_records(Disk& disk,
                                                              const FooterTrailer& trailer,
                                                              std::uint64_t& bytes_read) {
   const std::uint64_t offset = segment_offset(superblock, segment);
-  const std::uint64_t size = footer_bytes(trailer.records, superblock.block_bytes);
+  const std::uint64_t size = footer_bytes(trailer.records_bytes, superblock.block_bytes);
   if (size > superblock.segment_bytes) return std::nullopt;
   AlignedBuffer buffer = AlignedBuffer::allocate_or_throw(size);
   if (!disk.read(offset + superblock.segment_bytes - size, buffer.bytes())) return std::nullopt;
   bytes_read += size;
-  return decode_footer_records(buffer.bytes(), trailer,
+  return decode_footer_records(buffer.bytes(), trailer, superblock.entry_alignment,
                                {superblock.id, offset, trailer.generation});
 }
 

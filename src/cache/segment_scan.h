@@ -18,6 +18,7 @@ struct ScannedEntry {
   std::uint64_t key_hash = 0;
   std::uint64_t sequence = 0;
   Location location;
+  std::uint32_t bytes = 0;  ///< rounded up to the entry alignment
   EntryKind kind = EntryKind::value;
 };
 

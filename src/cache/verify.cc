@@ -150,7 +150,7 @@ void Verifier::check_footer(std::uint32_t segment) {
   }
   std::uint64_t read = 0;
   if (!read_footer_records(disk_, superblock_, segment, *trailer, read)) {
-    const std::uint64_t size = footer_bytes(trailer->records, superblock_.block_bytes);
+    const std::uint64_t size = footer_bytes(trailer->records_bytes, superblock_.block_bytes);
     add(end - size, size, "the segment's footer is damaged; it is scanned instead");
   }
 }

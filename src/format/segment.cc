@@ -1,8 +1,11 @@
 #include "format/segment.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
+#include <utility>
 
+#include "base/assert.h"
 #include "base/math.h"
 #include "base/mutant.h"
 #include "format/bytes.h"
@@ -11,12 +14,140 @@ namespace rawcache {
 
 namespace {
 
-// The last word of a record: offset in the low bits, then the size class, then the kind.
-constexpr unsigned kClassShift = kFooterOffsetBits;
-constexpr unsigned kKindShift = kClassShift + 8;
-static_assert(kKindShift + 2 == 32);
-constexpr std::size_t kWordAt = kFooterRecordBytes - sizeof(std::uint32_t);
-constexpr std::uint32_t kOffsetMask = (std::uint32_t{1} << kFooterOffsetBits) - 1;
+// Records begin with numbers of 7 bits a byte, lowest first, each byte but the last with its
+// highest bit set. The first says what it is, so that most are one byte for a small value: an even
+// one is twice a value's size, an odd one has two bits of something else between size and lowest
+// bit.
+constexpr unsigned kOtherBits = 3;
+constexpr std::uint64_t kIsOther = 1;
+enum class Other : std::uint8_t { gap = 0, remove = 1, withdrawn = 2 };
+constexpr unsigned kDigitBits = 7;
+constexpr std::byte kDigitsFollow{0x80};
+constexpr std::size_t kRecordBytesMin = 2;
+/// Segments are shorter.
+constexpr std::uint64_t kOffsetMax = std::uint64_t{1} << 31;
+
+// A gap and a size have at most 5 digits, a difference of sequences has 10.
+static_assert(kFooterRecordBytesMax == 5 + 5 + 10 + sizeof(std::uint64_t));
+
+std::byte* put_number(std::byte* at, std::uint64_t number) {
+  for (; number >> kDigitBits != 0; number >>= kDigitBits) {
+    *at++ = static_cast<std::byte>(number) | kDigitsFollow;
+  }
+  *at++ = static_cast<std::byte>(number);
+  return at;
+}
+
+std::uint64_t other(Other what, std::uint64_t units) {
+  return units << kOtherBits | static_cast<std::uint64_t>(what) << 1 | kIsOther;
+}
+
+std::uint64_t head_of(EntryKind kind, std::uint64_t units) {
+  if (kind == EntryKind::value) return units << 1;
+  return other(kind == EntryKind::remove ? Other::remove : Other::withdrawn, units);
+}
+
+/// A record's first number; `kind` is nothing for a gap.
+struct Head {
+  std::uint64_t units;
+  std::optional<EntryKind> kind;
+};
+
+std::optional<Head> parse_head(std::uint64_t number) {
+  if ((number & kIsOther) == 0) return Head{number >> 1, EntryKind::value};
+  const std::uint64_t units = number >> kOtherBits;
+  switch (static_cast<Other>(number >> 1 & 3)) {
+    case Other::gap:
+      return Head{units, std::nullopt};
+    case Other::remove:
+      return Head{units, EntryKind::remove};
+    case Other::withdrawn:
+      return Head{units, EntryKind::withdrawn};
+  }
+  return std::nullopt;
+}
+
+/// Nothing if the bytes end before it or it has more than 64 bits.
+std::optional<std::uint64_t> take_number(std::span<const std::byte>& bytes) {
+  std::uint64_t number = 0;
+  for (unsigned shift = 0; shift < 64 && !bytes.empty(); shift += kDigitBits) {
+    const std::byte digit = bytes.front();
+    bytes = bytes.subspan(1);
+    const auto value = std::to_integer<std::uint64_t>(digit & ~kDigitsFollow);
+    if (value << shift >> shift != value) return std::nullopt;
+    number |= value << shift;
+    if ((digit & kDigitsFollow) == std::byte{0}) return number;
+  }
+  return std::nullopt;
+}
+
+/// Small differences, up or down, become small numbers.
+std::uint64_t fold(std::uint64_t difference) { return difference << 1 ^ -(difference >> 63); }
+std::uint64_t unfold(std::uint64_t folded) { return folded >> 1 ^ -(folded & 1); }
+
+/// Walks over records.
+class RecordWalker {
+ public:
+  RecordWalker(std::span<const std::byte> bytes, unsigned unit_shift)
+      : rest_(bytes), unit_shift_(unit_shift) {}
+
+  /// The next record; nothing where there is none.
+  std::optional<FooterRecord> next() {
+    auto head = take_head();
+    if (head && !head->kind) {
+      if (!move(head->units)) return std::nullopt;
+      head = take_head();
+    }
+    if (!head || !head->kind) return std::nullopt;
+    FooterRecord record;
+    record.kind = *head->kind;
+    record.offset = static_cast<std::uint32_t>(end_);
+    if (!move(head->units)) return std::nullopt;
+    record.bytes = static_cast<std::uint32_t>(end_ - record.offset);
+    const auto folded = take_number(rest_);
+    if (!folded) return std::nullopt;
+    folded_ = *folded;
+    record.sequence = next_sequence_ + unfold(folded_);
+    next_sequence_ = record.sequence + 1;
+    if (record.kind == EntryKind::withdrawn) return record;
+    if (rest_.size() < sizeof(record.key_hash)) return std::nullopt;
+    record.key_hash = load<std::uint64_t>(rest_);
+    rest_ = rest_.subspan(sizeof(record.key_hash));
+    return record;
+  }
+
+  bool at_end() const { return rest_.empty(); }
+  // Of the last record: how many bytes are left from its first number on and behind it, and its
+  // second number.
+  std::size_t left_at_head() const { return left_at_head_; }
+  std::size_t left() const { return rest_.size(); }
+  std::uint64_t folded_sequence() const { return folded_; }
+
+ private:
+  std::optional<Head> take_head() {
+    left_at_head_ = rest_.size();
+    const auto number = take_number(rest_);
+    return number ? parse_head(*number) : std::nullopt;
+  }
+
+  bool move(std::uint64_t units) {
+    if (units == 0 || units > (kOffsetMax - end_) >> unit_shift_) return false;
+    end_ += units << unit_shift_;
+    return true;
+  }
+
+  std::span<const std::byte> rest_;
+  const unsigned unit_shift_;
+  std::uint64_t end_ = 0;
+  std::uint64_t next_sequence_ = 0;
+  std::size_t left_at_head_ = 0;
+  std::uint64_t folded_ = 0;
+};
+
+unsigned unit_shift_of(std::uint32_t entry_alignment) {
+  RAWCACHE_ASSERT(std::has_single_bit(entry_alignment));
+  return static_cast<unsigned>(std::countr_zero(entry_alignment));
+}
 
 /// Both checksums of a footer are seeded with the segment's start and its life.
 std::uint64_t footer_seed(Place place, std::uint32_t generation) {
@@ -26,31 +157,89 @@ std::uint64_t footer_seed(Place place, std::uint32_t generation) {
 
 }  // namespace
 
-std::uint64_t footer_bytes(std::uint64_t records, std::uint32_t block_bytes) {
-  return round_up(records * kFooterRecordBytes + sizeof(FooterTrailer), block_bytes);
+// --- Records ---
+
+FooterRecords::FooterRecords(std::uint32_t entry_alignment)
+    : unit_shift_(unit_shift_of(entry_alignment)) {}
+
+void FooterRecords::grow() {
+  const std::size_t capacity = 2 * capacity_ + 16 * kFooterRecordBytesMax;
+  auto memory = std::make_unique_for_overwrite<std::byte[]>(capacity);
+  std::ranges::copy(bytes(), memory.get());
+  memory_ = std::move(memory);
+  capacity_ = capacity;
 }
 
-void encode_footer(std::span<std::byte> out, std::span<const FooterRecord> records,
-                   FooterTrailer trailer, const Place& place) {
-  const std::size_t records_bytes = records.size() * kFooterRecordBytes;
-  RAWCACHE_ASSERT(out.size() >= records_bytes + sizeof(FooterTrailer));
-  std::byte* at = out.data();
-  for (const FooterRecord& record : records) {
-    RAWCACHE_ASSERT(record.offset_units <= kOffsetMask);
-    const std::uint32_t word = record.offset_units |
-                               std::uint32_t{record.size_class} << kClassShift |
-                               static_cast<std::uint32_t>(record.kind) << kKindShift;
-    std::memcpy(at, &record.key_hash, sizeof(record.key_hash));
-    std::memcpy(at + sizeof(record.key_hash), &record.sequence, sizeof(record.sequence));
-    std::memcpy(at + kWordAt, &word, sizeof(word));
-    at += kFooterRecordBytes;
+void FooterRecords::add(const FooterRecord& record) {
+  RAWCACHE_ASSERT(capacity_ - used_ >= kFooterRecordBytesMax);
+  const std::uint32_t units = record.offset >> unit_shift_;
+  RAWCACHE_ASSERT(units >= end_units_ && record.bytes > 0);
+  std::byte* at = memory_.get() + used_;
+  const std::uint64_t head = head_of(record.kind, record.bytes >> unit_shift_);
+  const std::uint64_t sequence = fold(record.sequence - next_sequence_);
+  if (units == end_units_ && (head | sequence) >> kDigitBits == 0) {
+    *at++ = static_cast<std::byte>(head);
+    *at++ = static_cast<std::byte>(sequence);
+  } else {
+    if (units > end_units_) at = put_number(at, other(Other::gap, units - end_units_));
+    at = put_number(at, head);
+    at = put_number(at, sequence);
   }
-  const auto rest = out.subspan(records_bytes);
+  if (record.kind != EntryKind::withdrawn) {
+    std::memcpy(at, &record.key_hash, sizeof(record.key_hash));
+    at += sizeof(record.key_hash);
+  }
+  used_ = static_cast<std::size_t>(at - memory_.get());
+  end_units_ = record.end() >> unit_shift_;
+  next_sequence_ = record.sequence + 1;
+}
+
+bool FooterRecords::withdraw(std::uint32_t offset) {
+  RecordWalker walker(bytes(), unit_shift_);
+  while (const auto record = walker.next()) {
+    if (record->offset != offset) continue;
+    if (record->kind == EntryKind::withdrawn) return true;
+    // The first number may become a byte longer, and the hash goes.
+    std::byte* const end = memory_.get() + used_;
+    std::byte* at = end - walker.left_at_head();
+    at = put_number(at, head_of(EntryKind::withdrawn, record->bytes >> unit_shift_));
+    at = put_number(at, walker.folded_sequence());
+    at = std::copy(end - walker.left(), end, at);
+    used_ = static_cast<std::size_t>(at - memory_.get());
+    return true;
+  }
+  return false;
+}
+
+void FooterRecords::clear() {
+  used_ = 0;
+  end_units_ = 0;
+  next_sequence_ = 0;
+}
+
+FooterRecords FooterRecords::take() {
+  FooterRecords fresh(std::uint32_t{1} << unit_shift_);
+  fresh.memory_ = std::make_unique_for_overwrite<std::byte[]>(capacity_);
+  fresh.capacity_ = capacity_;
+  return std::exchange(*this, std::move(fresh));
+}
+
+// --- Footer ---
+
+std::uint64_t footer_bytes(std::uint64_t records_bytes, std::uint32_t block_bytes) {
+  return round_up(records_bytes + sizeof(FooterTrailer), block_bytes);
+}
+
+void encode_footer(std::span<std::byte> out, std::span<const std::byte> records,
+                   FooterTrailer trailer, const Place& place) {
+  RAWCACHE_ASSERT(out.size() >= records.size() + sizeof(FooterTrailer));
+  if (!records.empty()) std::memcpy(out.data(), records.data(), records.size());
+  const auto rest = out.subspan(records.size());
   std::ranges::fill(rest, std::byte{0});
   const std::uint64_t seed = footer_seed(place, trailer.generation);
   trailer.magic = kFooterMagic;
-  trailer.records = static_cast<std::uint32_t>(records.size());
-  trailer.records_checksum = hash64(out.first(records_bytes), seed);
+  trailer.records_bytes = static_cast<std::uint32_t>(records.size());
+  trailer.records_checksum = hash64(records, seed);
   trailer.checksum = checksum_of(trailer, seed);
   save(rest.last(sizeof(trailer)), trailer);
 }
@@ -68,28 +257,22 @@ std::optional<FooterTrailer> decode_footer_trailer(std::span<const std::byte> by
 
 std::optional<std::vector<FooterRecord>> decode_footer_records(std::span<const std::byte> bytes,
                                                                const FooterTrailer& trailer,
+                                                               std::uint32_t entry_alignment,
                                                                const Place& place) {
   if (bytes.size() < sizeof(FooterTrailer)) return std::nullopt;
-  const std::uint64_t records_bytes = std::uint64_t{trailer.records} * kFooterRecordBytes;
-  if (records_bytes > bytes.size() - sizeof(FooterTrailer)) return std::nullopt;
-  if (hash64(bytes.first(records_bytes), footer_seed(place, trailer.generation)) !=
-          trailer.records_checksum &&
+  if (trailer.records_bytes > bytes.size() - sizeof(FooterTrailer)) return std::nullopt;
+  bytes = bytes.first(trailer.records_bytes);
+  if (hash64(bytes, footer_seed(place, trailer.generation)) != trailer.records_checksum &&
       !mutated(Mutant::kFooterRecordsUnchecked)) {
     return std::nullopt;
   }
-  std::vector<FooterRecord> records(trailer.records);
-  const std::byte* at = bytes.data();
-  for (FooterRecord& record : records) {
-    std::uint32_t word = 0;
-    std::memcpy(&record.key_hash, at, sizeof(record.key_hash));
-    std::memcpy(&record.sequence, at + sizeof(record.key_hash), sizeof(record.sequence));
-    std::memcpy(&word, at + kWordAt, sizeof(word));
-    const std::uint32_t kind = word >> kKindShift;
-    if (kind == 0) return std::nullopt;
-    record.offset_units = word & kOffsetMask;
-    record.size_class = static_cast<std::uint8_t>(word >> kClassShift);
-    record.kind = static_cast<EntryKind>(kind);
-    at += kFooterRecordBytes;
+  std::vector<FooterRecord> records;
+  records.reserve(bytes.size() / kRecordBytesMin);
+  RecordWalker walker(bytes, unit_shift_of(entry_alignment));
+  while (!walker.at_end()) {
+    const auto record = walker.next();
+    if (!record) return std::nullopt;
+    records.push_back(*record);
   }
   return records;
 }

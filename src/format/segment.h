@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <type_traits>
@@ -24,22 +25,58 @@ enum class Stream : std::uint8_t {
 };
 inline constexpr std::size_t kStreams = 2;
 
-/// One entry. Packed into 20 bytes on disk.
+/// One entry. On disk each is the difference to the one before it: 10 to 12 bytes as a rule.
 struct FooterRecord {
   std::uint64_t key_hash = 0;
-  std::uint64_t sequence = 0;  ///< of the entry; a copy keeps it
-  /// From the segment's start, in units of the entry alignment; 22 bits.
-  std::uint32_t offset_units = 0;
-  std::uint8_t size_class = 0;
-  EntryKind kind = EntryKind::value;  ///< 2 bits on disk; withdrawn records are skipped
+  std::uint64_t sequence = 0;         ///< of the entry; a copy keeps it
+  std::uint32_t offset = 0;           ///< from the segment's start, bytes
+  std::uint32_t bytes = 0;            ///< of the entry, rounded up to the entry alignment; not 0
+  EntryKind kind = EntryKind::value;  ///< withdrawn records are skipped
+
+  std::uint32_t end() const { return offset + bytes; }
 };
-inline constexpr std::size_t kFooterRecordBytes = 20;
-inline constexpr unsigned kFooterOffsetBits = 22;
+/// What a record takes on disk at most.
+inline constexpr std::size_t kFooterRecordBytesMax = 28;
+
+/// The records of a segment as its footer holds them, made as entries are appended.
+class FooterRecords {
+ public:
+  explicit FooterRecords(std::uint32_t entry_alignment);
+
+  /// Memory for one more. Throws std::bad_alloc.
+  void make_room_for_one() {
+    if (capacity_ - used_ < kFooterRecordBytesMax) grow();
+  }
+  /// Adds a record, for which there must be room. Not before end().
+  void add(const FooterRecord& record);
+  /// End of the last record's entry, from the segment's start, bytes.
+  std::uint32_t end() const { return end_units_ << unit_shift_; }
+  /// Makes the record of the entry at `offset` a withdrawn one, which is shorter and has no key
+  /// hash. False if there is none.
+  bool withdraw(std::uint32_t offset);
+
+  std::span<const std::byte> bytes() const { return {memory_.get(), used_}; }
+  /// Forgets the records and keeps the memory.
+  void clear();
+  /// Takes the records out and leaves memory for as many. Throws std::bad_alloc, then nothing has
+  /// changed.
+  FooterRecords take();
+
+ private:
+  void grow();
+
+  unsigned unit_shift_ = 0;
+  std::uint32_t end_units_ = 0;
+  std::uint64_t next_sequence_ = 0;
+  std::size_t used_ = 0;
+  std::size_t capacity_ = 0;
+  std::unique_ptr<std::byte[]> memory_;
+};
 
 struct FooterTrailer {
   std::uint32_t magic;
   std::uint32_t generation;
-  std::uint32_t records;
+  std::uint32_t records_bytes;
   std::uint32_t next_segment;  ///< the segment that the stream goes on in, or kNoSegment
   std::uint64_t first_batch;   ///< sequences of the batches that begin or go on in this segment
   std::uint64_t last_batch;
@@ -53,11 +90,11 @@ static_assert(sizeof(FooterTrailer) == 64 &&
               std::has_unique_object_representations_v<FooterTrailer>);
 
 /// Size of a footer on disk: records and trailer, rounded up to whole blocks.
-std::uint64_t footer_bytes(std::uint64_t records, std::uint32_t block_bytes);
+std::uint64_t footer_bytes(std::uint64_t records_bytes, std::uint32_t block_bytes);
 
 /// Writes a whole footer. `out` is footer_bytes(records.size()) long and ends with the segment;
-/// place.offset is the offset of the segment's start. Fills in magic, records and checksums.
-void encode_footer(std::span<std::byte> out, std::span<const FooterRecord> records,
+/// place.offset is the offset of the segment's start. Fills in magic, records_bytes and checksums.
+void encode_footer(std::span<std::byte> out, std::span<const std::byte> records,
                    FooterTrailer trailer, const Place& place);
 
 /// The trailer in the last 64 bytes of `bytes`, which end with the segment. place.offset is the
@@ -65,9 +102,11 @@ void encode_footer(std::span<std::byte> out, std::span<const FooterRecord> recor
 std::optional<FooterTrailer> decode_footer_trailer(std::span<const std::byte> bytes,
                                                    const Place& place);
 
-/// The records; `bytes` is the whole footer. nullopt if they do not verify.
+/// The records, in the order of their offsets, which may lie behind the segment's end; `bytes` is
+/// the whole footer. nullopt if they do not verify.
 std::optional<std::vector<FooterRecord>> decode_footer_records(std::span<const std::byte> bytes,
                                                                const FooterTrailer& trailer,
+                                                               std::uint32_t entry_alignment,
                                                                const Place& place);
 
 }  // namespace rawcache

@@ -24,7 +24,6 @@ constexpr std::uint64_t kSegmentsMax = kNoSegment - 1;
 /// lay_out stays below it; a superblock that does not was not made by it.
 constexpr std::uint64_t kEntriesPerIndexPageMax = 512;
 
-static_assert(kSegmentBytesMax / kEntryAlignmentMin <= std::uint64_t{1} << kFooterOffsetBits);
 static_assert(kSegmentBytesMax <= kSizeClassBytesMax);
 
 bool is_block_size(std::uint64_t n) {
@@ -239,7 +238,7 @@ Result<Superblock> lay_out(const FormatOptions& options, std::uint64_t device_by
 std::uint64_t entry_bytes_max(const Superblock& superblock) {
   // Alone in its segment: behind a batch header, before a footer of one record.
   return superblock.segment_bytes - round_up(sizeof(BatchHeader), superblock.entry_alignment) -
-         footer_bytes(1, superblock.block_bytes);
+         footer_bytes(kFooterRecordBytesMax, superblock.block_bytes);
 }
 
 void encode_superblock(std::span<std::byte> out, Superblock superblock, int copy) {

@@ -15,7 +15,7 @@
 namespace rawcache {
 
 inline constexpr std::uint64_t kSuperblockMagic = 0x3145484341435752;  // "RWCACHE1"
-inline constexpr std::uint32_t kFormatVersion = 1;
+inline constexpr std::uint32_t kFormatVersion = 2;
 /// Each copy has the largest block to itself, so that writing one never touches the other, and is
 /// found before the block size is known.
 inline constexpr std::uint64_t kSuperblockOffsets[2] = {0, 65536};
@@ -26,7 +26,7 @@ inline constexpr std::uint32_t kBlockBytesMax = 65536;
 inline constexpr std::uint64_t kSegmentBytesMax = std::uint64_t{64} << 20;
 inline constexpr std::uint64_t kSegmentBlocksMin = 4;
 inline constexpr std::uint32_t kSegmentsMin = 4;
-inline constexpr std::uint32_t kEntryAlignmentMin = 16;
+inline constexpr std::uint32_t kEntryAlignmentMin = 4;
 /// Units of the entry alignment that a location in the index can tell apart, from the disk's start.
 inline constexpr unsigned kLocationBitsMax = 36;
 inline constexpr std::uint64_t kDeviceBytesMax = std::uint64_t{1} << 60;

@@ -210,10 +210,14 @@ class HostileFooter : public Hostile {
       const auto trailer = read_footer_trailer(device->medium(), s_, segment);
       if (!trailer) continue;
       ++footers;
-      const std::vector<FooterRecord> records = records_of(segment);
-      std::vector<std::byte> footer(footer_bytes(records.size(), s_.block_bytes));
+      FooterRecords records(s_.entry_alignment);
+      for (const FooterRecord& record : records_of(segment)) {
+        records.make_room_for_one();
+        records.add(record);
+      }
+      std::vector<std::byte> footer(footer_bytes(records.bytes().size(), s_.block_bytes));
       const std::uint64_t start = segment_offset(s_, segment);
-      encode_footer(footer, records, *trailer, {s_.id, start, trailer->generation});
+      encode_footer(footer, records.bytes(), *trailer, {s_.id, start, trailer->generation});
       // Its last block, so that the entries before it stay as they are.
       write(start + s_.segment_bytes - s_.block_bytes, std::span(footer).last(s_.block_bytes));
     }
@@ -222,20 +226,28 @@ class HostileFooter : public Hostile {
 };
 
 TEST_F(HostileFooter, ThatWouldBeLargerThanItsSegmentIsReplacedByAScan) {
-  write_footers([](std::uint32_t) { return std::vector<FooterRecord>(5000); });
+  write_footers([&](std::uint32_t) {
+    std::vector<FooterRecord> records(s_.segment_bytes / 10);
+    for (std::size_t i = 0; i < records.size(); ++i) {
+      records[i].offset = static_cast<std::uint32_t>(i * s_.entry_alignment);
+      records[i].bytes = s_.entry_alignment;
+    }
+    return records;
+  });
   open();
   EXPECT_GT(cache->stats().recovery_segments_scanned, 2u);
   for (std::uint64_t i = 0; i < kKeys; ++i) EXPECT_EQ(get(key(i)), value(i));
 }
 
 TEST_F(HostileFooter, RecordsBehindTheEndOfTheirSegmentAreSkipped) {
-  const std::uint64_t beyond = s_.segment_bytes / s_.entry_alignment;
   write_footers([&](std::uint32_t) {
     std::vector<FooterRecord> records;
     for (std::uint64_t i = 0; i < kKeys; ++i) {
-      records.push_back({.key_hash = hash_key(key(i), s_.id),
-                         .sequence = std::numeric_limits<std::uint64_t>::max() / 2,
-                         .offset_units = static_cast<std::uint32_t>(beyond + i)});
+      records.push_back(
+          {.key_hash = hash_key(key(i), s_.id),
+           .sequence = std::numeric_limits<std::uint64_t>::max() / 2,
+           .offset = static_cast<std::uint32_t>(s_.segment_bytes + i * s_.entry_alignment),
+           .bytes = s_.entry_alignment});
     }
     return records;
   });
@@ -248,9 +260,11 @@ TEST_F(HostileFooter, RecordsOfOtherPlacesAndKeysAreMisses) {
   write_footers([&](std::uint32_t segment) {
     std::vector<FooterRecord> records;
     for (std::uint64_t i = 0; i < kKeys; ++i) {
-      records.push_back({.key_hash = hash_key(key(i), s_.id),
-                         .sequence = (std::uint64_t{1} << 40) + i,
-                         .offset_units = static_cast<std::uint32_t>(i * 7 + segment)});
+      records.push_back(
+          {.key_hash = hash_key(key(i), s_.id),
+           .sequence = (std::uint64_t{1} << 40) + i,
+           .offset = (static_cast<std::uint32_t>(i) * 7 + segment) * s_.entry_alignment,
+           .bytes = 7 * s_.entry_alignment});
     }
     return records;
   });

@@ -44,10 +44,9 @@ void expect_sound(const Superblock& s) {
   }
   ASSERT_EQ(s.segments_offset % 4096, 0u);
   ASSERT_TRUE(std::has_single_bit(s.entry_alignment));
-  ASSERT_GE(s.entry_alignment, 16u);
+  ASSERT_GE(s.entry_alignment, 4u);
   ASSERT_LE(s.entry_alignment, s.block_bytes);
   ASSERT_TRUE(segments_end / s.entry_alignment < (Wide{1} << 36));
-  ASSERT_LE(s.segment_bytes / s.entry_alignment, std::uint64_t{1} << kFooterOffsetBits);
   ASSERT_GE(s.index_pages, 1u);
   ASSERT_GE(s.entries_max, 64u);
   ASSERT_LE(s.entries_max / s.index_pages, 512u);
@@ -171,7 +170,9 @@ TEST(LayOut, MakesRoomForTheExpectedEntriesAndAQuarterMore) {
 TEST(LayOut, TheEntryAlignmentGrowsWithTheDevice) {
   FormatOptions options;
   options.expected_entries = 1000;
-  EXPECT_EQ(lay_out(options, 1_GiB, 512)->entry_alignment, 16u);
+  EXPECT_EQ(lay_out(options, 1_GiB, 512)->entry_alignment, 4u);
+  EXPECT_EQ(lay_out(options, 256_GiB - 64_MiB, 512)->entry_alignment, 4u);
+  EXPECT_EQ(lay_out(options, 256_GiB + 64_MiB, 512)->entry_alignment, 8u);
   EXPECT_EQ(lay_out(options, 1_TiB - 64_MiB, 512)->entry_alignment, 16u);
   EXPECT_EQ(lay_out(options, 1_TiB + 64_MiB, 512)->entry_alignment, 32u);
   EXPECT_EQ(lay_out(options, 16_TiB - 64_MiB, 512)->entry_alignment, 256u);
