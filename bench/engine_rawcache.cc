@@ -63,9 +63,10 @@ class RawcacheEngine final : public Engine {
   void close() override { check(cache_->close(), "close"); }
 
   void put_batch(std::span<const Entry> entries) override {
-    for (const Entry& entry : entries) {
-      check(cache_->store_buffered(entry.key, entry.value), "store_buffered");
-    }
+    thread_local std::vector<KeyValue> batch;
+    batch.clear();
+    for (const Entry& entry : entries) batch.push_back({entry.key, entry.value});
+    for (const auto& stored : cache_->store_buffered_batch(batch)) check(stored, "store_buffered");
   }
 
   void put_durable(const Entry& entry) override {

@@ -111,6 +111,10 @@ class RawDiskCache::Impl {
             .stored_in = options.stored_in};
   }
   Result<void> write(const WriteCall& call);
+  std::vector<Result<void>> store_batch(std::span<const KeyValue> entries,
+                                        const StoreOptions& options);
+  std::vector<Result<void>> store_buffered_batch(std::span<const KeyValue> entries,
+                                                 const StoreOptions& options);
   /// The same for many, in order; the durable ones share a commit. `stored` is null or has one
   /// place per call.
   std::vector<Result<void>> write_group(std::span<const WriteCall> calls,
@@ -168,7 +172,7 @@ class RawDiskCache::Impl {
   Result<void> check(const WriteCall& call) const;
   std::uint32_t expiry(const WriteCall& call);
   void prefetch(std::uint64_t key_hash) const NO_THREAD_SAFETY_ANALYSIS;
-  Result<StoredAs> begin_write(const WriteCall& call, DirectWrite* direct);
+  Result<StoredAs> begin_write(const WriteCall& call, std::uint64_t key_hash, DirectWrite* direct);
   Result<void> start_due_flush(bool urgent = false);
   /// `direct` is that of a call that waits for its batch.
   Result<void> end_write(const WriteCall& call, const StoredAs& stored, DirectWrite* direct);
@@ -209,8 +213,10 @@ class RawDiskCache::Impl {
   /// What is to be written, given what is there; nullopt: nothing.
   using Decide = std::function<std::optional<WriteCall>(const Value* now)>;
   /// begin_write of what `decide` says, in one step with looking. Sequence 0: nothing was written.
-  Result<StoredAs> begin_decided(std::string_view key, const Decide& decide, DirectWrite* direct);
-  Result<StoredAs> begin_conditional(const WriteCall& call, DirectWrite* direct);
+  Result<StoredAs> begin_decided(std::string_view key, std::uint64_t key_hash, const Decide& decide,
+                                 DirectWrite* direct);
+  Result<StoredAs> begin_conditional(const WriteCall& call, std::uint64_t key_hash,
+                                     DirectWrite* direct);
 
   // flush.cc
   Result<void> make_buffer_room();

@@ -59,8 +59,10 @@ class Index {
   std::optional<Found> find_with_hits(std::uint64_t hash) const;
   /// Its hits, if the slot points at `offset`.
   std::optional<unsigned> hits_at(std::uint64_t hash, std::uint64_t offset) const;
-  /// Fetches the page's memory ahead of a find.
+  /// Fetches the page's memory ahead of a find or put.
   void prefetch(std::uint64_t hash) const;
+  /// Fetches what prefetch has to look at.
+  void prefetch_page(std::uint64_t hash) const { __builtin_prefetch(&pages_[page_of(hash)]); }
 
   /// Sets the slot, with this many hits; returns the location it held before. Error: out_of_memory
   /// (nothing changed).

@@ -25,6 +25,15 @@ Result<void> RawDiskCache::store_buffered(std::string_view key, std::string_view
   return impl_->write(Impl::store_call(key, std::as_bytes(std::span(value)), options, false));
 }
 
+std::vector<Result<void>> RawDiskCache::store_batch(std::span<const KeyValue> entries,
+                                                    const StoreOptions& options) {
+  return impl_->store_batch(entries, options);
+}
+std::vector<Result<void>> RawDiskCache::store_buffered_batch(std::span<const KeyValue> entries,
+                                                             const StoreOptions& options) {
+  return impl_->store_buffered_batch(entries, options);
+}
+
 Result<std::uint64_t> RawDiskCache::flush_writes() { return impl_->flush_writes(); }
 
 Result<Value> RawDiskCache::lookup(std::string_view key) { return impl_->lookup(key); }

@@ -1,5 +1,6 @@
 // store, store_buffered, remove, remove_buffered: place -> encode -> publish.
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <new>
 #include <optional>
@@ -13,6 +14,14 @@ namespace {
 
 /// Other threads may fill the buffer again and again before an entry that needs all of it.
 constexpr int kDryFlushesMax = 100;
+
+// Of a batch: so many entries ahead keys are hashed and their pages of the index fetched, and so
+// many the lines in the pages, and values. All lie behind the processor's caches where entries are
+// many.
+constexpr std::size_t kHashedAhead = 16;
+constexpr std::size_t kFetchedAhead = 8;
+constexpr std::size_t kFetchedValueBytes = 256;  ///< the processor sees then where it goes
+constexpr std::size_t kLineBytes = 64;
 
 }  // namespace
 
@@ -58,7 +67,9 @@ Result<void> RawDiskCache::Impl::write(const WriteCall& call) {
   }
   std::optional<DirectWrite> direct;
   if (call.durable) direct.emplace();
-  auto begun = begin_write(call, direct ? &*direct : nullptr);
+  const std::uint64_t key_hash = hash_key(call.key, superblock_.id);
+  prefetch(key_hash);  // the value is hashed meanwhile
+  auto begun = begin_write(call, key_hash, direct ? &*direct : nullptr);
   if (!begun && begun.error() != Errc::flush_failed) {
     return std::unexpected(std::move(begun.error()));
   }
@@ -90,7 +101,9 @@ std::vector<Result<void>> RawDiskCache::Impl::write_group(std::span<const WriteC
   for (std::uint32_t i = 0; i < calls.size(); ++i) {
     results[i] = check(calls[i]);
     if (!results[i]) continue;
-    auto written = begin_write(calls[i], calls[i].durable ? &direct[i] : nullptr);
+    const std::uint64_t key_hash = hash_key(calls[i].key, superblock_.id);
+    prefetch(key_hash);
+    auto written = begin_write(calls[i], key_hash, calls[i].durable ? &direct[i] : nullptr);
     if (written) {
       begun[i] = *written;
     } else {
@@ -107,6 +120,54 @@ std::vector<Result<void>> RawDiskCache::Impl::write_group(std::span<const WriteC
   return results;
 }
 
+std::vector<Result<void>> RawDiskCache::Impl::store_batch(std::span<const KeyValue> entries,
+                                                          const StoreOptions& options) {
+  std::vector<WriteCall> calls;
+  calls.reserve(entries.size());
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    calls.push_back(store_call(entries[i].key, entries[i].value, options, true));
+    if (options.stored_in != nullptr) calls.back().stored_in = &options.stored_in[i];
+  }
+  return write_group(calls);
+}
+
+std::vector<Result<void>> RawDiskCache::Impl::store_buffered_batch(
+    std::span<const KeyValue> entries, const StoreOptions& options) {
+  std::vector<Result<void>> results(entries.size());
+  std::array<std::uint64_t, kHashedAhead> hashes{};
+  const auto hash = [&](std::size_t i) {
+    if (i >= entries.size()) return;
+    hashes[i % kHashedAhead] = hash_key(entries[i].key, superblock_.id);
+    index_->prefetch_page(hashes[i % kHashedAhead]);
+  };
+  const auto fetch = [&](std::size_t i) {
+    if (i >= entries.size()) return;
+    prefetch(hashes[i % kHashedAhead]);
+    const std::span<const std::byte> value = entries[i].value;
+    for (std::size_t at = 0; at < std::min(value.size(), kFetchedValueBytes); at += kLineBytes) {
+      __builtin_prefetch(value.data() + at);
+    }
+  };
+  for (std::size_t i = 0; i < kHashedAhead; ++i) hash(i);
+  for (std::size_t i = 0; i < kFetchedAhead; ++i) fetch(i);
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    fetch(i + kFetchedAhead);
+    const std::uint64_t key_hash = hashes[i % kHashedAhead];
+    hash(i + kHashedAhead);
+    WriteCall call = store_call(entries[i].key, entries[i].value, options, false);
+    if (options.stored_in != nullptr) call.stored_in = &options.stored_in[i];
+    results[i] = check(call);
+    if (!results[i]) continue;
+    LatencyTimer timer(counters_.store_buffered_latency);
+    timer.start_sometimes();
+    auto begun = begin_write(call, key_hash, nullptr);
+    results[i] = begun ? end_write(call, *begun, nullptr)
+                       : Result<void>(std::unexpected(std::move(begun.error())));
+  }
+  if (!closed_.load(std::memory_order_relaxed)) end_writes();
+  return results;
+}
+
 // Reads nothing that changes, and so needs no lock.
 void RawDiskCache::Impl::prefetch(std::uint64_t key_hash) const {
   index_->prefetch(key_hash);
@@ -116,12 +177,11 @@ void RawDiskCache::Impl::prefetch(std::uint64_t key_hash) const {
 /// Up to where a durable call waits. On flush_failed the entry has been stored all the same; on any
 /// other error, also for want of memory, it has not, and `direct` waits for nothing.
 Result<RawDiskCache::Impl::StoredAs> RawDiskCache::Impl::begin_write(const WriteCall& call,
+                                                                     std::uint64_t key_hash,
                                                                      DirectWrite* direct) try {
   if (auto cleared = clear_if_due(); !cleared) return std::unexpected(cleared.error());
   if (call.urgent) note_urgent(direct);
-  if (call.when != StoreIf::always) return begin_conditional(call, direct);
-  const std::uint64_t key_hash = hash_key(call.key, superblock_.id);
-  prefetch(key_hash);  // the value is hashed meanwhile
+  if (call.when != StoreIf::always) return begin_conditional(call, key_hash, direct);
   const Compressor::Stored stored = compressor_.is_off(call.compression)
                                         ? Compressor::Stored(call.value)
                                         : compressor_.compress(call.value, call.compression);

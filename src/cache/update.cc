@@ -34,6 +34,7 @@ RawDiskCache::Impl::Watching::~Watching() { impl_.end_watch(watched_); }
 
 // Every round that is in vain is one in which somebody else has written the key.
 Result<RawDiskCache::Impl::StoredAs> RawDiskCache::Impl::begin_decided(std::string_view key,
+                                                                       std::uint64_t key_hash,
                                                                        const Decide& decide,
                                                                        DirectWrite* direct) {
   for (;;) {
@@ -44,12 +45,13 @@ Result<RawDiskCache::Impl::StoredAs> RawDiskCache::Impl::begin_decided(std::stri
     if (!call) return StoredAs();
     if (auto checked = check(*call); !checked) return std::unexpected(checked.error());
     call->unless_written = &watching.watched();
-    auto begun = begin_write(*call, direct);
+    auto begun = begin_write(*call, key_hash, direct);
     if (!begun || begun->verdict != Verdict::overtaken) return begun;
   }
 }
 
 Result<RawDiskCache::Impl::StoredAs> RawDiskCache::Impl::begin_conditional(const WriteCall& call,
+                                                                           std::uint64_t key_hash,
                                                                            DirectWrite* direct) {
   std::optional<Errc> refused;
   const auto decide = [&](const Value* now) -> std::optional<WriteCall> {
@@ -59,7 +61,7 @@ Result<RawDiskCache::Impl::StoredAs> RawDiskCache::Impl::begin_conditional(const
     plain.when = StoreIf::always;
     return plain;
   };
-  auto begun = begin_decided(call.key, decide, direct);
+  auto begun = begin_decided(call.key, key_hash, decide, direct);
   if (refused) return std::unexpected(*refused);
   return begun;
 }
@@ -82,7 +84,8 @@ Result<Updated> RawDiskCache::Impl::update(std::string_view key, const Updater& 
     return call;
   };
   DirectWrite direct;
-  auto begun = begin_decided(key, decide, durable ? &direct : nullptr);
+  const std::uint64_t key_hash = hash_key(key, superblock_.id);
+  auto begun = begin_decided(key, key_hash, decide, durable ? &direct : nullptr);
   auto ended = begun ? end_write(call, *begun, &direct)
                      : Result<void>(std::unexpected(std::move(begun.error())));
   end_writes();

@@ -43,6 +43,7 @@ class Calls {
   Calls(RawDiskCache& cache, bool selective) : cache_(cache), selective_(selective) {}
 
   void store(const std::string& key, bool durable, StoreOptions options = {});
+  void store_together(const std::vector<std::string>& keys, bool durable);
   void store_async(const std::string& key, bool durable);
   void remove(const std::string& key, bool durable);
   void append(const std::string& key, bool durable);
@@ -96,6 +97,24 @@ void Calls::store(const std::string& key, bool durable, StoreOptions options) {
       durable ? cache_.store(key, value, options) : cache_.store_buffered(key, value, options);
   scope.reset();
   ended(key, result, value);
+}
+
+void Calls::store_together(const std::vector<std::string>& keys, bool durable) {
+  std::vector<std::string> values;
+  for (const std::string& key : keys) values.push_back(text(key, ++version_));
+  std::vector<KeyValue> entries;
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    entries.push_back({keys[i], std::as_bytes(std::span(values[i]))});
+  }
+  std::optional<Scope> scope(std::in_place);
+  try {
+    const auto results =
+        durable ? cache_.store_batch(entries) : cache_.store_buffered_batch(entries);
+    scope.reset();
+    for (std::size_t i = 0; i < keys.size(); ++i) ended(keys[i], results[i], values[i]);
+  } catch (const std::bad_alloc&) {  // no memory for the results themselves: nothing was stored
+    scope.reset();
+  }
 }
 
 void Calls::store_async(const std::string& key, bool durable) {
@@ -206,6 +225,8 @@ void call_in_every_way(Calls& calls, std::int64_t& time) {
     calls.store(d, durable);
     calls.look_up_async(a);
     calls.look_up_together({a, b, c, d, e});
+    calls.store_together({c, e, c}, durable);
+    calls.look_up(c);
   }
   if (calls.clear_at(time + 10)) {
     time += 20;

@@ -76,6 +76,15 @@ class Bench {
       stop("store_buffered", stored.error());
     }
   }
+  void store_buffered_batch(std::size_t i) {
+    std::vector<KeyValue> entries;
+    for (const std::string_view key : batch(i)) {
+      entries.push_back({key, std::as_bytes(std::span(value_))});
+    }
+    for (const auto& stored : cache().store_buffered_batch(entries)) {
+      if (!stored) stop("store_buffered_batch", stored.error());
+    }
+  }
   void store_all() {
     for (std::size_t i = 0; i < keys_.size(); ++i) store_buffered(i);
   }
@@ -107,6 +116,8 @@ void stores() {
   {
     Bench bench(100, kUsual);
     measure("store_buffered_100", kOperations, 1, [&](std::size_t i) { bench.store_buffered(i); });
+    measure("store_buffered_batch_100", kOperations / kBatchKeys, kBatchKeys,
+            [&](std::size_t i) { bench.store_buffered_batch(i); });
     measure("remove_buffered", kOperations, 1, [&](std::size_t i) {
       if (auto removed = bench.cache().remove_buffered(bench.key(i)); !removed) {
         stop("remove_buffered", removed.error());
