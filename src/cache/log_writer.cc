@@ -183,12 +183,20 @@ void LogWriter::place_footer(SealedSegment sealed) try {
   AlignedBuffer buffer = AlignedBuffer::allocate(size);
   if (buffer.empty()) return;
   footers_.reserve(footers_.size() + 1);
-  const std::span<std::byte> bytes = buffer.bytes();
-  const Place place{superblock_.id, sealed.offset, sealed.trailer.generation};
-  encode_footer(bytes, sealed.records.bytes(), sealed.trailer, place);
-  io_.adopt(sealed.offset + log_.segment_bytes() - size, std::move(buffer));
-  footers_.push_back({std::move(sealed), bytes});
+  const std::uint64_t offset = sealed.offset + log_.segment_bytes() - size;
+  PendingFooter footer{std::move(sealed), buffer.bytes()};
+  write_footer(footer);
+  io_.adopt(offset, std::move(buffer));
+  footers_.push_back(std::move(footer));
 } catch (const std::bad_alloc&) {
+}
+
+// Withdrawn records are shorter, so that a block may be left at the start.
+void LogWriter::write_footer(const PendingFooter& footer) const {
+  const SealedSegment& sealed = footer.sealed;
+  const std::span<const std::byte> records = sealed.records.bytes();
+  encode_footer(footer.bytes.last(footer_bytes(records.size(), superblock_.block_bytes)), records,
+                sealed.trailer, {superblock_.id, sealed.offset, sealed.trailer.generation});
 }
 
 bool LogWriter::leave_segment(std::uint64_t replay_from, Stream stream) {
@@ -380,10 +388,7 @@ void LogWriter::drop_record(std::uint64_t offset) {
     if (!mutated(Mutant::kFailedStoreStaysInFooter)) {
       sealed.records.withdraw(static_cast<std::uint32_t>(offset - sealed.offset));
     }
-    io_.patch([&] {
-      encode_footer(footer.bytes, sealed.records.bytes(), sealed.trailer,
-                    {superblock_.id, sealed.offset, sealed.trailer.generation});
-    });
+    io_.patch([&] { write_footer(footer); });
   }
 }
 

@@ -150,6 +150,7 @@ class LogWriter {
   void close_part();
   void go_on_in(std::uint32_t next);
   void place_footer(SealedSegment sealed);
+  void write_footer(const PendingFooter& footer) const;
   void write_headers(PendingBatch& batch);
   void withdraw_direct(PendingBatch& batch, const Error& error);
   void put_back(const DirectWrite& write);

@@ -233,6 +233,40 @@ TEST_F(Failure, AWithdrawnStoreIsNotInTheFooterOfItsSegment) {
   EXPECT_EQ(get("key"), "old");
 }
 
+// A record that is withdrawn becomes shorter, so that the footer may need a block less.
+TEST_F(Failure, AFooterIsFoundAlsoWhereWithdrawalsHaveMadeItShorter) {
+  constexpr std::byte kValue[] = {std::byte{'x'}};
+  const KeyValue stores[] = {{"a", kValue}, {"b", kValue}, {"c", kValue}, {"d", kValue}};
+  options.max_operations = 4096;
+  options.eviction = EvictionPolicyKind::fifo;
+  format.block_bytes = 512;
+  for (std::uint64_t others = 0; others < 60; others += 3) {
+    abandon();
+    make_device(2_MiB);
+    open();
+    faults().fail(Op::sync, 1, EIO);
+    bool filled = false;
+    device->at_each_request([&](const FaultyDisk::Event& event) {
+      if (event.op != Op::sync || std::exchange(filled, true)) return;
+      for (std::uint64_t i = 0; i < 16; ++i) {
+        ASSERT_TRUE(cache->store_buffered("filler", value_of("filler", i, 4000)));
+      }
+    });
+    for (std::uint64_t i = 0; i < others; ++i) {
+      ASSERT_TRUE(cache->store_buffered("other", "x"));
+    }
+    for (const auto& stored : cache->store_batch(stores)) EXPECT_EQ(outcome(stored), "sync_failed");
+    device->at_each_request({});
+    ASSERT_TRUE(filled);
+    ASSERT_TRUE(cache->flush_writes());
+    ASSERT_TRUE(cache->store("last", "says that the ones before it are durable"));
+    ASSERT_TRUE(cache->store("last", "so that the footer is trusted"));
+    crash(CrashPolicy::lose_all);
+    EXPECT_GE(cache->stats().recovery_segments_by_footer, 1u);
+    EXPECT_LE(cache->stats().recovery_segments_scanned, 1u) << others << " others";
+  }
+}
+
 TEST_F(Failure, NoSpaceIsToldApart) {
   ASSERT_TRUE(cache->store("key", "old"));
   faults().fail(Op::write, 1, ENOSPC);
