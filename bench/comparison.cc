@@ -179,6 +179,7 @@ class Round {
     const bool last = repetition + 1 == plan_->repeat;
     if (phase.pattern == Pattern::load && last) run.settle_s_max = plan_->settle_s_max;
     if (phase.pattern == Pattern::overwrite) run.settle_s_max = plan_->settle_s_max / 3;
+    run.processor = results_->processor;
     run.pool = &pool_;
     if (const auto zipf = zipfs_.find(run.settings.entries); zipf != zipfs_.end()) {
       run.zipf = &zipf->second;
@@ -232,6 +233,17 @@ Results compare(const Plan& plan) {
   Results results;
   const Progress progress;
   const std::uint64_t start = now_ns();
+  std::filesystem::create_directories(plan.folder);
+  results.processor = nearest_processor(plan.folder);
+  if (results.processor) {
+    char text[160];
+    std::snprintf(
+        text, sizeof text,
+        "one thread that waits for the device does so on processor %d, where a read takes "
+        "%.0f us (%.0f elsewhere)",
+        results.processor->number, results.processor->read_us, results.processor->slowest_read_us);
+    progress.say(text);
+  }
   for (const std::uint64_t size : plan.sizes) Round(plan, size, results, progress).run();
   results.seconds = static_cast<double>(now_ns() - start) / 1e9;
   return results;

@@ -45,6 +45,7 @@ struct Results {
   std::vector<Result> runs;
   std::vector<Failure> failures;
   std::string caches_dropped_by;
+  std::optional<Processor> processor;  ///< of phases of one thread that waits for the device
   double seconds = 0;
 };
 

@@ -110,6 +110,8 @@ Line settings_line(const Plan& plan, const Results& results) {
       .field("cores", std::uint64_t{std::thread::hardware_concurrency()})
       .field("kernel", system.release)
       .field("caches_dropped_by", results.caches_dropped_by)
+      .field("read_us_nearest", results.processor ? results.processor->read_us : 0)
+      .field("read_us_elsewhere", results.processor ? results.processor->slowest_read_us : 0)
       .field("repeat", std::uint64_t{plan.repeat})
       .field("seconds_per_run", plan.seconds)
       .field("data_bytes", plan.data_bytes)

@@ -209,8 +209,10 @@ void carry_out(Engine& engine, const PhaseRun& run, const Workers& workers) {
       work(workers, run.seconds);
       engine.flush();
       break;
-    default:
+    default: {
+      const OnProcessor here(workers.size() == 1 ? run.processor : std::nullopt);
       work(workers, run.seconds);
+    }
   }
 }
 

@@ -3,10 +3,12 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 
 #include "bench/engine.h"
+#include "bench/processor.h"
 #include "bench/workload.h"
 
 namespace rawcache::bench {
@@ -73,6 +75,8 @@ struct PhaseRun {
   Settings settings;
   std::uint64_t seed = 0;
   double seconds = 0;  ///< how long, but for load
+  /// Where a single thread works that waits for the device again and again.
+  std::optional<Processor> processor;
   /// How long to wait for background work; 0: not at all. After a load the engine is then told to
   /// finish it, however long that takes.
   double settle_s_max = 0;

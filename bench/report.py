@@ -291,12 +291,19 @@ def about(results):
     s = results.settings
     bounded = ", bounded by a control group, page cache included" if s.get("memory_group") == "yes" else ""
     caches = "warm caches" if s["caches_dropped_by"] == "nothing" else f"cold caches ({s['caches_dropped_by']})"
+    processor = ""
+    if s.get("read_us_nearest", 0) > 0:
+        processor = (
+            " A single thread that waits for the device does so on the processor that takes its interrupts: a read takes "
+            f"{s['read_us_nearest']:.0f} µs there and {s['read_us_elsewhere']:.0f} µs elsewhere, and where a thread comes to "
+            "run is chance."
+        )
     return (
         f"{s['cpu']}, {s['cores']} processors, kernel {s['kernel']}. Keys of {s['key_bytes']} bytes, "
         f"{data_text(results)} of data, {s['cache_bytes'] >> 20} MiB to cache reads and a write buffer of "
         f"{s['write_buffer_bytes'] >> 20} MiB for every engine, a sum that rawcache divides otherwise (24 MiB at most to "
         f"write, 8 MiB at most to read, the rest to keep hot values){bounded}. Medians of {s['repeat']} interleaved runs of "
-        f"{s['seconds_per_run']:g} s, each a process of its own with {caches}."
+        f"{s['seconds_per_run']:g} s, each a process of its own with {caches}.{processor}"
     )
 
 
