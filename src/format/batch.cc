@@ -70,10 +70,9 @@ std::optional<EntryView> EntryWalker::next() {
       return *entry;
     }
     damaged_ = true;
-    searched_bytes_ += sizeof(EntryHeader);
     if (entry.error() == EntryError::checksum) {
       const auto header = load<EntryHeader>(bytes);
-      searched_bytes_ += header.key_bytes + std::size_t{header.value_bytes};
+      searched_bytes_ += sizeof(header) + header.key_bytes + header.value_bytes;
     }
     if (searched_bytes_ > kSearchBudgetFactor * part_.size()) break;
     if (mutated(Mutant::kWalkEndsAtDamage)) break;

@@ -107,7 +107,7 @@ TEST(BatchHeader, NeverVerifiesForAnotherCacheOrOffsetOrCut) {
 }
 
 TEST(EntryWalker, FindsEveryEntryInOrderAndInPlace) {
-  for (const std::uint32_t alignment : {16u, 64u, 256u, 4096u}) {
+  for (const std::uint32_t alignment : {4u, 16u, 64u, 256u, 4096u}) {
     PartBuilder builder(kPlace, alignment);
     std::vector<std::uint64_t> offsets;
     std::vector<std::string> keys;
@@ -124,6 +124,23 @@ TEST(EntryWalker, FindsEveryEntryInOrderAndInPlace) {
     EXPECT_EQ(walked.keys, keys);
     EXPECT_EQ(walked.offsets, offsets);
     EXPECT_TRUE(walked.complete);
+  }
+}
+
+// The search costs a step for every place where an entry may begin, and there are many.
+TEST(EntryWalker, FindsWhatLiesBehindALargeDamagedEntry) {
+  for (const std::uint32_t alignment : {4u, 16u}) {
+    for (const std::size_t damaged_at : {std::size_t{0}, std::size_t{16}, std::size_t{5000}}) {
+      PartBuilder builder(kPlace, alignment);
+      const std::size_t large = builder.add("large", std::string(900'000, 'x'));
+      builder.add("behind", "it");
+      const BatchHeader header = builder.header();
+      Bytes bytes = builder.finish();
+      bytes[large + damaged_at] ^= std::byte{0x10};
+      const Walked walked = walk(bytes, header, kPlace, alignment);
+      EXPECT_EQ(walked.keys, std::vector<std::string>{"behind"}) << alignment << ' ' << damaged_at;
+      EXPECT_FALSE(walked.complete);
+    }
   }
 }
 
