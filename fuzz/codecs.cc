@@ -16,7 +16,7 @@ namespace {
 
 constexpr CacheId kId{1, 2};
 constexpr Place kPlace{.id = kId, .offset = 0x20000, .generation = 3};
-constexpr std::uint32_t kAlignment = 16;
+constexpr std::uint32_t kAlignment = 4;
 
 using Bytes = std::vector<std::byte>;
 
@@ -97,7 +97,8 @@ void footer(Bytes bytes, bool sealed) {
   }
   const auto trailer = decode_footer_trailer(bytes, kPlace);
   if (!trailer) return;
-  const auto records = decode_footer_records(bytes, *trailer, kAlignment, kPlace);
+  const auto records =
+      decode_footer_records(bytes, *trailer, {kAlignment, kSegmentBytesMax}, kPlace);
   if (!records) return;
   FooterRecords again(kAlignment);
   for (const FooterRecord& record : *records) {

@@ -48,8 +48,9 @@ class Departed {
 
  private:
   static constexpr std::size_t kIntervals = 3;
-  /// A sixteenth of the entries leave between two checkpoints, with two bits each.
-  static constexpr std::uint64_t kEntriesPerBit = 2;
+  /// Between two checkpoints a tenth of the entries leave under rc and as a rule up to a quarter
+  /// under others, with two bits each.
+  static constexpr std::uint64_t kEntriesPerBit = 1;
   static constexpr std::uint64_t kBitsMin = 1024;
 
   std::array<std::uint64_t, 2> bits_of(std::uint64_t key_hash) const {

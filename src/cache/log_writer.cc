@@ -8,6 +8,7 @@
 #include "base/assert.h"
 #include "base/math.h"
 #include "base/mutant.h"
+#include "format/bytes.h"
 #include "format/size_class.h"
 
 namespace rawcache {
@@ -209,6 +210,7 @@ bool LogWriter::leave_segment(std::uint64_t replay_from, Stream stream) {
 
 void LogWriter::withdraw_last(Location location, const DirectWrite* direct) {
   withdraw_entry_at(*open_, location.offset);
+  settle_withdrawn(*open_);
   if (direct != nullptr) open_->direct.pop_back();
 }
 
@@ -307,16 +309,16 @@ void LogWriter::fail(const Error& error) {
 }
 
 void LogWriter::withdraw_direct(PendingBatch& batch, const Error& error) {
+  if (batch.direct.empty()) return;
   for (auto it = batch.direct.rbegin(); it != batch.direct.rend(); ++it) {
-    DirectWrite& write = **it;
+    const DirectWrite& write = **it;
     if (!mutated(Mutant::kFailedStoreStaysVisible)) put_back(write);
-    if (!mutated(Mutant::kFailedStoreStaysInBatch)) {
-      withdraw_entry_at(batch, write.location.offset);
-    }
+    if (!mutated(Mutant::kFailedStoreStaysInBatch)) withdraw_entry_at(batch, write.location.offset);
     ++disturbances_;
     ++withdrawn_;
-    write.fail(error);
   }
+  settle_withdrawn(batch);
+  for (DirectWrite* write : batch.direct) write->fail(error);
   batch.direct.clear();
 }
 
@@ -367,26 +369,39 @@ bool LogWriter::awaits(std::uint64_t key_hash) const {
 
 void LogWriter::withdraw_entry_at(PendingBatch& batch, std::uint64_t offset) {
   for (PendingPart& part : batch.parts) {
-    if (offset < part.place.offset || offset >= part.place.offset + part.bytes) continue;
+    if (!part.holds(offset)) continue;
     const std::uint64_t within = offset - part.place.offset;
     const Place place{superblock_.id, offset, part.place.generation};
     const auto entry = decode_entry({part.memory + within, part.bytes - within}, place);
     RAWCACHE_ASSERT(entry.has_value());
     io_.patch([&] { withdraw_entry({part.memory + within, entry->bytes}, place); });
+  }
+}
+
+void LogWriter::settle_withdrawn(PendingBatch& batch) {
+  for (PendingPart& part : batch.parts) {
     EntryWalker walker = walker_of(part);
     part.digest = kDigestStart;
     while (const auto next = walker.next()) part.digest = digest_next(part.digest, next->checksum);
   }
-  drop_record(offset);
-}
-
-void LogWriter::drop_record(std::uint64_t offset) {
-  if (log_.withdraw_record(offset)) return;
+  const auto is_withdrawn = [&batch](std::uint64_t offset) {
+    const auto holder = std::ranges::find_if(
+        batch.parts, [offset](const PendingPart& part) { return part.holds(offset); });
+    if (holder == batch.parts.end()) return false;
+    const std::span<const std::byte> bytes(holder->memory + (offset - holder->place.offset),
+                                           sizeof(EntryHeader));
+    return load<EntryHeader>(bytes).kind == static_cast<std::uint8_t>(EntryKind::withdrawn);
+  };
+  log_.withdraw_records(is_withdrawn);
   for (PendingFooter& footer : footers_) {
     SealedSegment& sealed = footer.sealed;
-    if (offset < sealed.offset || offset >= sealed.offset + log_.segment_bytes()) continue;
+    if (std::ranges::find(batch.parts, sealed.segment, &PendingPart::segment) ==
+        batch.parts.end()) {
+      continue;
+    }
     if (!mutated(Mutant::kFailedStoreStaysInFooter)) {
-      sealed.records.withdraw(static_cast<std::uint32_t>(offset - sealed.offset));
+      sealed.records.withdraw(
+          [&](std::uint32_t offset) { return is_withdrawn(sealed.offset + offset); });
     }
     io_.patch([&] { write_footer(footer); });
   }

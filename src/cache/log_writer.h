@@ -45,6 +45,10 @@ struct PendingPart {
   std::uint64_t bytes = 0;
   std::uint32_t entries = 0;
   std::uint64_t digest = kDigestStart;
+
+  bool holds(std::uint64_t offset) const {
+    return offset >= place.offset && offset < place.offset + bytes;
+  }
 };
 
 /// A batch that is not durable yet.
@@ -156,7 +160,8 @@ class LogWriter {
   void put_back(const DirectWrite& write);
   bool is_overwritten(const DirectWrite& write) const;
   void withdraw_entry_at(PendingBatch& batch, std::uint64_t offset);
-  void drop_record(std::uint64_t offset);
+  /// Brings digests and footers into line with what has been withdrawn in the batch.
+  void settle_withdrawn(PendingBatch& batch);
   void place_again(bool last_is_open, std::uint64_t first_volatile, std::uint64_t replay_from,
                    std::int64_t now) noexcept;
   void append_again(const PendingBatch& batch, std::uint64_t replay_from);

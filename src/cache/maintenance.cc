@@ -117,7 +117,7 @@ bool RawDiskCache::Impl::checkpoint_due() const {
   // Replay sorts as many entries as the index has room for: three times its memory.
   if (sequence_.load(std::memory_order_relaxed) -
           sequence_at_checkpoint_.load(std::memory_order_relaxed) >=
-      std::max<std::uint64_t>(index_->entries_max(), 1)) {
+      index_->entries_max()) {
     return true;
   }
   const std::uint64_t log_bytes = std::uint64_t{superblock_.segments} * superblock_.segment_bytes;

@@ -325,7 +325,6 @@ void Recovery::gather_footer(const Life& life, const std::vector<FooterRecord>& 
   out_.counts.batches += life.trailer->last_batch - life.trailer->first_batch + 1;
   const std::uint64_t start = segment_offset(superblock_, life.segment);
   for (const FooterRecord& record : records) {
-    if (record.end() > superblock_.segment_bytes) break;
     if (record.offset < border.contained_through) continue;
     // A header between them is unreadable.
     if (record.offset < border.new_from && record.sequence < checkpoint_sequence_) continue;
@@ -344,7 +343,10 @@ void Recovery::gather_scan(const Life& life) {
       out_.cut_off.push_back(part.offset);
       continue;
     }
-    if (last) head.open_position = part.end(superblock_.block_bytes) - start;
+    // A damaged part may hold a whole one, made to deceive: what follows lies behind both.
+    if (last) {
+      head.open_position = std::max(head.open_position, part.end(superblock_.block_bytes) - start);
+    }
     const bool dead = part.header.sequence < superblock_.dead_below_batch;
     if (dead && !mutated(Mutant::kClearedIsReplayed)) continue;
     // The checkpoint knows better: an entry in it may have rotted since, and a batch that was cut

@@ -65,11 +65,12 @@ std::uint64_t SegmentLog::bytes_to_block() const {
 
 void SegmentLog::make_room_for_record() { at().records.make_room_for_one(); }
 
-bool SegmentLog::withdraw_record(std::uint64_t offset) {
-  const std::uint32_t segment = segment_of(offset);
-  const auto head = std::ranges::find(heads_, segment, &Head::segment);
-  return head != heads_.end() &&
-         head->records.withdraw(static_cast<std::uint32_t>(offset - segment_offset(segment)));
+void SegmentLog::withdraw_records(const std::function<bool(std::uint64_t)>& is_withdrawn) {
+  for (Head& head : heads_) {
+    if (head.segment == kNoSegment) continue;
+    const std::uint64_t start = segment_offset(head.segment);
+    head.records.withdraw([&](std::uint32_t offset) { return is_withdrawn(start + offset); });
+  }
 }
 
 void SegmentLog::note_batch(std::uint64_t sequence) {

@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -55,9 +56,9 @@ class SegmentLog {
     entry.offset = static_cast<std::uint32_t>(offset - segment_offset(at().segment));
     at().records.add(entry);
   }
-  /// Makes the record of the entry at `offset` a withdrawn one, if it lies in an open segment of
-  /// any stream; false if not.
-  bool withdraw_record(std::uint64_t offset);
+  /// Makes withdrawn ones of the records of the open segments whose entry's disk offset this is
+  /// true of.
+  void withdraw_records(const std::function<bool(std::uint64_t offset)>& is_withdrawn);
   /// Notes that batch `sequence` has bytes in the open segment.
   void note_batch(std::uint64_t sequence);
 

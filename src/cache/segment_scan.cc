@@ -158,7 +158,8 @@ std::optional<std::vector<FooterRecord>> read_footer_records(Disk& disk,
   AlignedBuffer buffer = AlignedBuffer::allocate_or_throw(size);
   if (!disk.read(offset + superblock.segment_bytes - size, buffer.bytes())) return std::nullopt;
   bytes_read += size;
-  return decode_footer_records(buffer.bytes(), trailer, superblock.entry_alignment,
+  return decode_footer_records(buffer.bytes(), trailer,
+                               {superblock.entry_alignment, superblock.segment_bytes},
                                {superblock.id, offset, trailer.generation});
 }
 

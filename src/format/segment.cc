@@ -23,9 +23,7 @@ constexpr std::uint64_t kIsOther = 1;
 enum class Other : std::uint8_t { gap = 0, remove = 1, withdrawn = 2 };
 constexpr unsigned kDigitBits = 7;
 constexpr std::byte kDigitsFollow{0x80};
-constexpr std::size_t kRecordBytesMin = 2;
-/// Segments are shorter.
-constexpr std::uint64_t kOffsetMax = std::uint64_t{1} << 31;
+constexpr std::size_t kRecordBytesUsual = 10;
 
 // A gap and a size have at most 5 digits, a difference of sequences has 10.
 static_assert(kFooterRecordBytesMax == 5 + 5 + 10 + sizeof(std::uint64_t));
@@ -88,8 +86,8 @@ std::uint64_t unfold(std::uint64_t folded) { return folded >> 1 ^ -(folded & 1);
 /// Walks over records.
 class RecordWalker {
  public:
-  RecordWalker(std::span<const std::byte> bytes, unsigned unit_shift)
-      : rest_(bytes), unit_shift_(unit_shift) {}
+  RecordWalker(std::span<const std::byte> bytes, unsigned unit_shift, std::uint64_t end_max)
+      : rest_(bytes), unit_shift_(unit_shift), end_max_(end_max) {}
 
   /// The next record; nothing where there is none.
   std::optional<FooterRecord> next() {
@@ -131,13 +129,14 @@ class RecordWalker {
   }
 
   bool move(std::uint64_t units) {
-    if (units == 0 || units > (kOffsetMax - end_) >> unit_shift_) return false;
+    if (units == 0 || units > (end_max_ - end_) >> unit_shift_) return false;
     end_ += units << unit_shift_;
     return true;
   }
 
   std::span<const std::byte> rest_;
   const unsigned unit_shift_;
+  const std::uint64_t end_max_;
   std::uint64_t end_ = 0;
   std::uint64_t next_sequence_ = 0;
   std::size_t left_at_head_ = 0;
@@ -194,21 +193,24 @@ void FooterRecords::add(const FooterRecord& record) {
   next_sequence_ = record.sequence + 1;
 }
 
-bool FooterRecords::withdraw(std::uint32_t offset) {
-  RecordWalker walker(bytes(), unit_shift_);
-  while (const auto record = walker.next()) {
-    if (record->offset != offset) continue;
-    if (record->kind == EntryKind::withdrawn) return true;
-    // The first number may become a byte longer, and the hash goes.
-    std::byte* const end = memory_.get() + used_;
-    std::byte* at = end - walker.left_at_head();
-    at = put_number(at, head_of(EntryKind::withdrawn, record->bytes >> unit_shift_));
-    at = put_number(at, walker.folded_sequence());
-    at = std::copy(end - walker.left(), end, at);
-    used_ = static_cast<std::size_t>(at - memory_.get());
-    return true;
+void FooterRecords::withdraw(const std::function<bool(std::uint32_t)>& is_withdrawn) {
+  std::byte* const end = memory_.get() + used_;
+  std::byte* at = memory_.get();
+  RecordWalker walker(bytes(), unit_shift_, this->end());
+  while (!walker.at_end()) {
+    const std::byte* from = end - walker.left();
+    const auto record = walker.next();
+    RAWCACHE_ASSERT(record.has_value());
+    if (record->kind != EntryKind::withdrawn && is_withdrawn(record->offset)) {
+      // The first number may become a byte longer, but the hash goes.
+      at = std::copy(from, static_cast<const std::byte*>(end - walker.left_at_head()), at);
+      at = put_number(at, head_of(EntryKind::withdrawn, record->bytes >> unit_shift_));
+      at = put_number(at, walker.folded_sequence());
+    } else {
+      at = std::copy(from, static_cast<const std::byte*>(end - walker.left()), at);
+    }
   }
-  return false;
+  used_ = static_cast<std::size_t>(at - memory_.get());
 }
 
 void FooterRecords::clear() {
@@ -219,8 +221,8 @@ void FooterRecords::clear() {
 
 FooterRecords FooterRecords::take() {
   FooterRecords fresh(std::uint32_t{1} << unit_shift_);
-  fresh.memory_ = std::make_unique_for_overwrite<std::byte[]>(capacity_);
-  fresh.capacity_ = capacity_;
+  fresh.capacity_ = used_ + kFooterRecordBytesMax;
+  fresh.memory_ = std::make_unique_for_overwrite<std::byte[]>(fresh.capacity_);
   return std::exchange(*this, std::move(fresh));
 }
 
@@ -257,7 +259,7 @@ std::optional<FooterTrailer> decode_footer_trailer(std::span<const std::byte> by
 
 std::optional<std::vector<FooterRecord>> decode_footer_records(std::span<const std::byte> bytes,
                                                                const FooterTrailer& trailer,
-                                                               std::uint32_t entry_alignment,
+                                                               const FooterGeometry& geometry,
                                                                const Place& place) {
   if (bytes.size() < sizeof(FooterTrailer)) return std::nullopt;
   if (trailer.records_bytes > bytes.size() - sizeof(FooterTrailer)) return std::nullopt;
@@ -267,11 +269,11 @@ std::optional<std::vector<FooterRecord>> decode_footer_records(std::span<const s
     return std::nullopt;
   }
   std::vector<FooterRecord> records;
-  records.reserve(bytes.size() / kRecordBytesMin);
-  RecordWalker walker(bytes, unit_shift_of(entry_alignment));
+  records.reserve(bytes.size() / kRecordBytesUsual);
+  RecordWalker walker(bytes, unit_shift_of(geometry.entry_alignment), geometry.segment_bytes);
   while (!walker.at_end()) {
     const auto record = walker.next();
-    if (!record) return std::nullopt;
+    if (!record || record->bytes <= sizeof(EntryHeader)) return std::nullopt;
     records.push_back(*record);
   }
   return records;

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -51,9 +52,9 @@ class FooterRecords {
   void add(const FooterRecord& record);
   /// End of the last record's entry, from the segment's start, bytes.
   std::uint32_t end() const { return end_units_ << unit_shift_; }
-  /// Makes the record of the entry at `offset` a withdrawn one, which is shorter and has no key
-  /// hash. False if there is none.
-  bool withdraw(std::uint32_t offset);
+  /// Makes withdrawn ones of the records whose entry's offset this is true of. They become shorter
+  /// and lose their key hash. Takes no memory.
+  void withdraw(const std::function<bool(std::uint32_t offset)>& is_withdrawn);
 
   std::span<const std::byte> bytes() const { return {memory_.get(), used_}; }
   /// Forgets the records and keeps the memory.
@@ -102,11 +103,17 @@ void encode_footer(std::span<std::byte> out, std::span<const std::byte> records,
 std::optional<FooterTrailer> decode_footer_trailer(std::span<const std::byte> bytes,
                                                    const Place& place);
 
-/// The records, in the order of their offsets, which may lie behind the segment's end; `bytes` is
-/// the whole footer. nullopt if they do not verify.
+/// What records are measured by.
+struct FooterGeometry {
+  std::uint32_t entry_alignment = 0;
+  std::uint64_t segment_bytes = 0;
+};
+
+/// The records, in the order of their offsets; `bytes` is the whole footer. nullopt if they do not
+/// verify, or one is no entry's of the segment.
 std::optional<std::vector<FooterRecord>> decode_footer_records(std::span<const std::byte> bytes,
                                                                const FooterTrailer& trailer,
-                                                               std::uint32_t entry_alignment,
+                                                               const FooterGeometry& geometry,
                                                                const Place& place);
 
 }  // namespace rawcache

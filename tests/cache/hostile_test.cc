@@ -204,71 +204,62 @@ class HostileFooter : public Hostile {
     cut_power(CrashPolicy::lose_all);
   }
   /// Gives every segment that has a footer this one, sealed as its own.
-  void write_footers(const std::function<std::vector<FooterRecord>(std::uint32_t)>& records_of) {
+  void write_footers(const std::function<std::vector<std::byte>(std::uint32_t)>& records_of) {
     int footers = 0;
     for (std::uint32_t segment = 0; segment < s_.segments; ++segment) {
       const auto trailer = read_footer_trailer(device->medium(), s_, segment);
       if (!trailer) continue;
       ++footers;
-      FooterRecords records(s_.entry_alignment);
-      for (const FooterRecord& record : records_of(segment)) {
-        records.make_room_for_one();
-        records.add(record);
-      }
-      std::vector<std::byte> footer(footer_bytes(records.bytes().size(), s_.block_bytes));
+      const std::vector<std::byte> records = records_of(segment);
+      std::vector<std::byte> footer(footer_bytes(records.size(), s_.block_bytes));
       const std::uint64_t start = segment_offset(s_, segment);
-      encode_footer(footer, records.bytes(), *trailer, {s_.id, start, trailer->generation});
-      // Its last block, so that the entries before it stay as they are.
-      write(start + s_.segment_bytes - s_.block_bytes, std::span(footer).last(s_.block_bytes));
+      encode_footer(footer, records, *trailer, {s_.id, start, trailer->generation});
+      // Its last blocks, so that the entries before it stay as they are.
+      const std::uint64_t size = std::min<std::uint64_t>(footer.size(), kWrittenBytesMax);
+      write(start + s_.segment_bytes - size, std::span(footer).last(size));
     }
     ASSERT_GT(footers, 2);
   }
+  /// For every key one: its offset and size, from the segment's start.
+  std::vector<std::byte> records(const std::function<Extent(std::uint32_t)>& place_of) {
+    FooterRecords records(s_.entry_alignment);
+    for (std::uint32_t i = 0; i < kKeys; ++i) {
+      const Extent place = place_of(i);
+      records.make_room_for_one();
+      records.add({.key_hash = hash_key(key(i), s_.id),
+                   .sequence = (std::uint64_t{1} << 40) + i,
+                   .offset = static_cast<std::uint32_t>(place.offset),
+                   .bytes = static_cast<std::uint32_t>(place.size)});
+    }
+    return {records.bytes().begin(), records.bytes().end()};
+  }
+
+ private:
+  static constexpr std::uint64_t kWrittenBytesMax = 4096;
 };
 
 TEST_F(HostileFooter, ThatWouldBeLargerThanItsSegmentIsReplacedByAScan) {
+  write_footers([&](std::uint32_t) { return std::vector<std::byte>(s_.segment_bytes); });
+  open();
+  EXPECT_GT(cache->stats().recovery_segments_scanned, 2u);
+  for (std::uint64_t i = 0; i < kKeys; ++i) EXPECT_EQ(get(key(i)), value(i));
+}
+
+TEST_F(HostileFooter, WithRecordsBehindTheEndOfItsSegmentIsReplacedByAScan) {
   write_footers([&](std::uint32_t) {
-    std::vector<FooterRecord> records(s_.segment_bytes / 10);
-    for (std::size_t i = 0; i < records.size(); ++i) {
-      records[i].offset = static_cast<std::uint32_t>(i * s_.entry_alignment);
-      records[i].bytes = s_.entry_alignment;
-    }
-    return records;
+    return records([&](std::uint32_t i) { return Extent{s_.segment_bytes + i * 64, 64}; });
   });
   open();
   EXPECT_GT(cache->stats().recovery_segments_scanned, 2u);
   for (std::uint64_t i = 0; i < kKeys; ++i) EXPECT_EQ(get(key(i)), value(i));
 }
 
-TEST_F(HostileFooter, RecordsBehindTheEndOfTheirSegmentAreSkipped) {
-  write_footers([&](std::uint32_t) {
-    std::vector<FooterRecord> records;
-    for (std::uint64_t i = 0; i < kKeys; ++i) {
-      records.push_back(
-          {.key_hash = hash_key(key(i), s_.id),
-           .sequence = std::numeric_limits<std::uint64_t>::max() / 2,
-           .offset = static_cast<std::uint32_t>(s_.segment_bytes + i * s_.entry_alignment),
-           .bytes = s_.entry_alignment});
-    }
-    return records;
+TEST_F(HostileFooter, RecordsOfOtherPlacesAndKeysAreMisses) {
+  write_footers([&](std::uint32_t segment) {
+    return records([&](std::uint32_t i) { return Extent{(i * 7 + segment) * 4, 28}; });
   });
   open();
   EXPECT_GT(cache->stats().recovery_segments_by_footer, 2u);
-  expect_no_wrong_value();
-}
-
-TEST_F(HostileFooter, RecordsOfOtherPlacesAndKeysAreMisses) {
-  write_footers([&](std::uint32_t segment) {
-    std::vector<FooterRecord> records;
-    for (std::uint64_t i = 0; i < kKeys; ++i) {
-      records.push_back(
-          {.key_hash = hash_key(key(i), s_.id),
-           .sequence = (std::uint64_t{1} << 40) + i,
-           .offset = (static_cast<std::uint32_t>(i) * 7 + segment) * s_.entry_alignment,
-           .bytes = 7 * s_.entry_alignment});
-    }
-    return records;
-  });
-  open();
   expect_no_wrong_value();
 }
 
