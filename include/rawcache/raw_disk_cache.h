@@ -70,10 +70,12 @@ struct KeyInfo {
   std::uint32_t flags = 0;       ///< StoreOptions::flags
 };
 
-/// What store_batch is told. The bytes are the caller's and must live until the call returns.
+/// What store_batch and store_buffered_batch store. The bytes are the caller's and must live until
+/// the call returns.
 struct KeyValue {
   std::string_view key;
   std::span<const std::byte> value;
+  StoredIn* stored_in = nullptr;  ///< if not null: as StoreOptions::stored_in, of this entry
 };
 
 /// A cache of key -> value entries on one disk.
@@ -81,13 +83,14 @@ struct KeyValue {
 /// Threads: every function may be called from any thread at any time, but move, destruction and
 /// close want the caller to be the only one. Order: of two writes of one key the later call wins,
 /// however they came. Visibility: what a call has stored or removed is seen by every thread at
-/// once. Durability: a `store`, `remove` or `flush_writes` that returned ok has made itself and
-/// everything called before it durable. Whatever was flushed together survives a crash together or
-/// not at all. A cache forgets: entries are evicted, oldest first, when space is needed; stats()
-/// counts them. Memory: a call that finds none returns out_of_memory and has had no effect, as
-/// after any other of its errors; only what has no Result to say it in throws std::bad_alloc:
-/// stats, segments, lookup_batch and store_batch for their results, and preparing an Operation.
-/// Keys: 1 to kKeyBytesMax bytes, any bytes. Values: 0 to value_bytes_max() bytes.
+/// once. Durability: a `store`, `store_batch`, `remove` or `flush_writes` that returned ok has made
+/// itself and everything called before it durable. Whatever was flushed together survives a crash
+/// together or not at all. A cache forgets: entries are evicted, oldest first, when space is
+/// needed; stats() counts them. Memory: a call that finds none returns out_of_memory and has had no
+/// effect, as after any other of its errors; only what has no Result to say it in throws
+/// std::bad_alloc: stats, segments, lookup_batch, store_batch and store_buffered_batch for their
+/// results, and preparing an Operation. Keys: 1 to kKeyBytesMax bytes, any bytes. Values: 0 to
+/// value_bytes_max() bytes.
 class RawDiskCache {
  public:
   /// Opens the cache at `path` (a block device or a file) and recovers it.
@@ -130,14 +133,16 @@ class RawDiskCache {
   Result<void> store_buffered(std::string_view key, std::string_view value,
                               StoreOptions options = {});
 
-  /// store for each, in their order, all of them sharing a write and a sync. One result per entry;
-  /// errors as store, per entry. `options` hold for each; `stored_in` is an array with a place per
-  /// entry, or null.
+  /// store for each, in their order, with as few writes and syncs as the write buffer allows; not
+  /// in one step: others may come between, and a crash or an error may leave some of them. One
+  /// result per entry, with the errors of store. Where the device fails, or the buffer stays full,
+  /// the rest is not tried and gets the same error. `options` hold for each entry, but for
+  /// `stored_in`, which is each entry's own.
   std::vector<Result<void>> store_batch(std::span<const KeyValue> entries,
                                         const StoreOptions& options = {});
-  /// store_buffered for each, in their order: what the memory has to be asked for is fetched while
-  /// earlier entries are stored, which makes small entries faster by a third. Results as above,
-  /// errors as store_buffered, per entry.
+  /// store_buffered for each, in their order; results and options as above, with the errors of
+  /// store_buffered. What later entries need of the memory is fetched while earlier ones are
+  /// stored. If urgent, one flush is started, at the end.
   std::vector<Result<void>> store_buffered_batch(std::span<const KeyValue> entries,
                                                  const StoreOptions& options = {});
 
@@ -245,12 +250,12 @@ class RawDiskCache {
                                                   const BatchLoader& loader,
                                                   LoadOptions options = {});
 
-  // The same calls asynchronously, but for close and lookup_or_load_batch: nothing happens before
-  // the Operation is started, awaited or got; see there. Results, effects and errors are those of
-  // the blocking call; out_of_memory also if no thread can be made. Lookups that are begun together
-  // are carried out as one lookup_batch, stores and removes under one commit. Those that write are
-  // carried out in the order in which they were begun; a lookup sees what has ended before it was
-  // begun, and may see what has not.
+  // The same calls asynchronously, but for close, lookup_or_load_batch and the stores of batches:
+  // nothing happens before the Operation is started, awaited or got; see there. Results, effects
+  // and errors are those of the blocking call; out_of_memory also if no thread can be made. Lookups
+  // that are begun together are carried out as one lookup_batch, stores and removes under one
+  // commit. Those that write are carried out in the order in which they were begun; a lookup sees
+  // what has ended before it was begun, and may see what has not.
 
   Operation<Result<Value>> async_lookup(std::string_view key);
   Operation<std::vector<Result<Value>>> async_lookup_batch(std::span<const std::string_view> keys);

@@ -4,6 +4,7 @@
 #include <limits>
 #include <new>
 #include <optional>
+#include <utility>
 
 #include "base/mutant.h"
 #include "cache/cache_impl.h"
@@ -22,6 +23,14 @@ constexpr std::size_t kHashedAhead = 16;
 constexpr std::size_t kFetchedAhead = 8;
 constexpr std::size_t kFetchedValueBytes = 256;  ///< the processor sees then where it goes
 constexpr std::size_t kLineBytes = 64;
+/// Of a batch, after so many entries: what single calls do each time for the maintenance thread.
+constexpr std::size_t kEntriesBetweenLooks = 64;
+
+/// Whether the rest of a batch would fare alike, each entry after a wait of its own.
+bool ends_a_batch(const Error& error) {
+  return error == Errc::io_error || error == Errc::sync_failed || error == Errc::no_space ||
+         error == Errc::buffer_full || error == Errc::closed;
+}
 
 }  // namespace
 
@@ -98,19 +107,29 @@ std::vector<Result<void>> RawDiskCache::Impl::write_group(std::span<const WriteC
   const auto direct = std::make_unique<DirectWrite[]>(calls.size());
   std::vector<StoredAs> begun(calls.size());
   const std::uint64_t start = monotonic_ns();
-  for (std::uint32_t i = 0; i < calls.size(); ++i) {
+  std::uint64_t unflushed = 0;
+  for (std::size_t i = 0; i < calls.size(); ++i) {
     results[i] = check(calls[i]);
     if (!results[i]) continue;
     const std::uint64_t key_hash = hash_key(calls[i].key, superblock_.id);
     prefetch(key_hash);
     auto written = begin_write(calls[i], key_hash, calls[i].durable ? &direct[i] : nullptr);
-    if (written) {
-      begun[i] = *written;
-    } else {
+    if (!written) {
+      const bool is_last = ends_a_batch(written.error());
       results[i] = std::unexpected(std::move(written.error()));
+      if (is_last) std::fill(results.begin() + i + 1, results.end(), results[i]);
+      if (is_last) break;
+      continue;
     }
+    begun[i] = *written;
+    // The device need not wait until all have been encoded. How it goes each call is told.
+    unflushed += calls[i].key.size() + calls[i].value.size();
+    if (std::exchange(unflushed, unflushed % io_->target_bytes()) >= io_->target_bytes()) {
+      (void)make_buffer_room();
+    }
+    if ((i + 1) % kEntriesBetweenLooks == 0) end_writes();
   }
-  for (std::uint32_t i = 0; i < calls.size(); ++i) {
+  for (std::size_t i = 0; i < calls.size(); ++i) {
     if (!results[i]) continue;
     results[i] = end_write(calls[i], begun[i], &direct[i]);
     if (begun[i].in_batch) counters_.store_latency.add(monotonic_ns() - start);
@@ -124,9 +143,9 @@ std::vector<Result<void>> RawDiskCache::Impl::store_batch(std::span<const KeyVal
                                                           const StoreOptions& options) {
   std::vector<WriteCall> calls;
   calls.reserve(entries.size());
-  for (std::size_t i = 0; i < entries.size(); ++i) {
-    calls.push_back(store_call(entries[i].key, entries[i].value, options, true));
-    if (options.stored_in != nullptr) calls.back().stored_in = &options.stored_in[i];
+  for (const KeyValue& entry : entries) {
+    calls.push_back(store_call(entry.key, entry.value, options, true));
+    calls.back().stored_in = entry.stored_in;
   }
   return write_group(calls);
 }
@@ -155,7 +174,8 @@ std::vector<Result<void>> RawDiskCache::Impl::store_buffered_batch(
     const std::uint64_t key_hash = hashes[i % kHashedAhead];
     hash(i + kHashedAhead);
     WriteCall call = store_call(entries[i].key, entries[i].value, options, false);
-    if (options.stored_in != nullptr) call.stored_in = &options.stored_in[i];
+    call.stored_in = entries[i].stored_in;
+    call.urgent = call.urgent && i + 1 == entries.size();
     results[i] = check(call);
     if (!results[i]) continue;
     LatencyTimer timer(counters_.store_buffered_latency);
@@ -163,6 +183,11 @@ std::vector<Result<void>> RawDiskCache::Impl::store_buffered_batch(
     auto begun = begin_write(call, key_hash, nullptr);
     results[i] = begun ? end_write(call, *begun, nullptr)
                        : Result<void>(std::unexpected(std::move(begun.error())));
+    if (!results[i] && ends_a_batch(results[i].error())) {
+      std::fill(results.begin() + i + 1, results.end(), results[i]);
+      break;
+    }
+    if ((i + 1) % kEntriesBetweenLooks == 0) end_writes();
   }
   if (!closed_.load(std::memory_order_relaxed)) end_writes();
   return results;

@@ -39,7 +39,7 @@ constexpr Budget kBudgets[] = {
     {"lookup_disk_4096", 4740},
     {"lookup_batch_disk_100", 2480},
     {"lookup_batch_disk_4096", 4840},
-    {"lookup_memory_100", 740},
+    {"lookup_memory_100", 770},
     {"lookup_batch_memory_100", 700},
     {"lookup_miss", 560},
     {"contains_disk", 3040},

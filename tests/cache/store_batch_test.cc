@@ -2,7 +2,9 @@
 // sets them apart: one sync for all, an error for each.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <vector>
 
 #include "support/cache_fixture.h"
@@ -108,11 +110,14 @@ TEST_F(StoreBatch, OptionsHoldForEachEntry) {
   add("a", "1");
   add("b", "2");
   ASSERT_TRUE(cache->store("b", "before"));
+  std::vector<KeyValue> entries(batch().begin(), batch().end());
   StoredIn places[2] = {StoredIn::memory, StoredIn::memory};
-  const auto results = cache->store_buffered_batch(
-      batch(), {.flags = 77, .stored_in = places, .when = StoreIf::absent});
+  entries[0].stored_in = &places[0];
+  entries[1].stored_in = &places[1];
+  const auto results = cache->store_buffered_batch(entries, {.flags = 77, .when = StoreIf::absent});
   EXPECT_EQ(outcomes(results), (std::vector<std::string>{"ok", "condition_failed"}));
   EXPECT_EQ(places[0], StoredIn::log);
+  EXPECT_EQ(places[1], StoredIn::memory) << "told only of what was stored";
   EXPECT_EQ(cache->lookup("a")->flags(), 77u);
   EXPECT_EQ(get("b"), "before");
 }
@@ -134,6 +139,53 @@ TEST_F(StoreBatch, WhereTheSyncFailsEachIsToldAndWhatWasThereStays) {
   EXPECT_EQ(outcomes(cache->store_batch(batch())),
             (std::vector<std::string>{"sync_failed", "sync_failed"}));
   EXPECT_EQ(get_all({"a", "b"}), (std::vector<std::string>{"before", "error not_found"}));
+}
+
+TEST_F(StoreBatch, DurableMayBeLargerThanTheWriteBuffer) {
+  add_many(300, 50'000);
+  for (const auto& result : cache->store_batch(batch())) ASSERT_TRUE(result);
+  EXPECT_GT(cache->stats().flushes, 1u);
+  crash(CrashPolicy::lose_all);
+  expect_all_there();
+}
+
+// A failed flush withdraws thousands at once: in one pass over the batch, not in one for each.
+TEST_F(StoreBatch, ThousandsThatFailTogetherAreWithdrawnAtOnce) {
+  ASSERT_TRUE(cache->store(name(7), "before"));
+  add_many(20'000, 10);
+  faults().fail(Op::sync, 1, EIO, FaultyDisk::Repeat::for_ever);
+  const auto start = std::chrono::steady_clock::now();
+  for (const auto& result : cache->store_batch(batch())) ASSERT_FALSE(result);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
+  faults().heal();
+  EXPECT_EQ(get_all({name(7), name(8)}), (std::vector<std::string>{"before", "error not_found"}));
+  ASSERT_TRUE(cache->flush_writes());
+  reopen();
+  EXPECT_EQ(get_all({name(7), name(8)}), (std::vector<std::string>{"before", "error not_found"}));
+}
+
+TEST_F(StoreBatch, WhereTheDeviceFailsTheRestIsNotTried) {
+  add_many(2000, 10'000);
+  faults().fail(Op::write, 1, EIO, FaultyDisk::Repeat::for_ever);
+  const auto results = outcomes(cache->store_buffered_batch(batch()));
+  EXPECT_EQ(results.front(), "ok");
+  const auto refused = std::ranges::find_if(
+      results, [](const auto& result) { return result != "ok" && result != "flush_failed"; });
+  ASSERT_NE(refused, results.end());
+  EXPECT_GT(results.end() - refused, 100);
+  EXPECT_TRUE(std::all_of(refused, results.end(), [&](const auto& r) { return r == *refused; }))
+      << *refused;
+  faults().heal();
+  EXPECT_EQ(get(name(0)), value_of("v", 0, 10'000));
+}
+
+TEST_F(StoreBatch, UrgentStartsOneFlushAndNotOneForEach) {
+  add_many(100, 100);
+  for (const auto& result : cache->store_buffered_batch(batch(), {.priority = Priority::urgent})) {
+    EXPECT_TRUE(result);
+  }
+  ASSERT_TRUE(cache->flush_writes());
+  EXPECT_EQ(cache->stats().flushes, 1u);
 }
 
 TEST_F(StoreBatch, OfNothingIsNothing) {
