@@ -240,7 +240,7 @@ Results compare(const Plan& plan) {
     std::snprintf(
         text, sizeof text,
         "one thread that waits for the device does so on processor %d, where a read takes "
-        "%.0f us (%.0f elsewhere)",
+        "%.0f us (up to %.0f elsewhere)",
         results.processor->number, results.processor->read_us, results.processor->slowest_read_us);
     progress.say(text);
   }

@@ -69,6 +69,9 @@ class LeveldbEngine final : public Engine {
     options.write_buffer_size = settings.write_buffer_bytes;
     options.max_open_files = kOpenFilesMax;
     options.env = &env_;
+    // Its thread is made when it is first needed, and would otherwise stay on the processor that a
+    // phase keeps to.
+    leveldb::Env::Default()->Schedule([](void*) {}, nullptr);
     if (settings.fresh) check(leveldb::DestroyDB(path_, options), "destroy");
     leveldb::DB* db = nullptr;
     check(leveldb::DB::Open(options, path_, &db), "open");

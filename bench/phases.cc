@@ -190,9 +190,11 @@ void prepare(Engine& engine, const PhaseRun& run, const Workers& workers) {
       engine.flush();
       break;
     case Pattern::batch:
-    case Pattern::neighbours:
+    case Pattern::neighbours: {
+      const OnProcessor here(run.processor);
       workers.front()->step();  // the device's limit looks for its depth
       break;
+    }
     default:
       break;
   }

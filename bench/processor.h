@@ -18,7 +18,7 @@ struct Processor {
 };
 
 /// The one of those that this process may use on which single reads of the folder's device take
-/// least. Nothing if there is but one, or nothing can be read.
+/// least. Nothing if none is clearly nearer than another, or the device cannot be asked.
 std::optional<Processor> nearest_processor(const std::string& folder);
 
 /// Keeps the calling thread on a processor, if there is one, for as long as this lives. Threads

@@ -295,7 +295,7 @@ def about(results):
     if s.get("read_us_nearest", 0) > 0:
         processor = (
             " A single thread that waits for the device does so on the processor that takes its interrupts: a read takes "
-            f"{s['read_us_nearest']:.0f} µs there and {s['read_us_elsewhere']:.0f} µs elsewhere, and where a thread comes to "
+            f"{s['read_us_nearest']:.0f} µs there and up to {s['read_us_elsewhere']:.0f} µs elsewhere, and where a thread comes to "
             "run is chance."
         )
     return (

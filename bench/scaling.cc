@@ -217,7 +217,7 @@ void capacity_row(std::uint64_t capacity, std::uint64_t entry_bytes) {
 void capacity_table() {
   std::puts(
       "\nCapacity: geometry as format chooses it, on disks of which nothing else is written; index "
-      "computed from 10 bytes\nper entry, footers from 20:\n\n"
+      "computed from 10 bytes\nper entry, footers from 12:\n\n"
       "| capacity | entry | entries | segments | alignment, bytes | tag, bits; lost per entry | "
       "index | checkpoint areas | footers |\n|---|---|---|---|---|---|---|---|---|");
   for (const std::uint64_t capacity : {10_GiB, 100_GiB, 1_TiB, 10_TiB}) {
