@@ -115,10 +115,12 @@ class RawDiskCache::Impl {
                                         const StoreOptions& options);
   std::vector<Result<void>> store_buffered_batch(std::span<const KeyValue> entries,
                                                  const StoreOptions& options);
+  /// Whether calls are carried out behind one that the device has failed.
+  enum class Rest : std::uint8_t { is_tried, fails_alike };
   /// The same for many, in order; the durable ones share a commit. `stored` is null or has one
   /// place per call.
   std::vector<Result<void>> write_group(std::span<const WriteCall> calls,
-                                        StoredAs* stored = nullptr);
+                                        StoredAs* stored = nullptr, Rest rest = Rest::is_tried);
   Result<std::uint64_t> flush_writes();
 
   // update.cc

@@ -26,8 +26,10 @@ constexpr std::size_t kLineBytes = 64;
 /// Of a batch, after so many entries: what single calls do each time for the maintenance thread.
 constexpr std::size_t kEntriesBetweenLooks = 64;
 
-/// Whether the rest of a batch would fare alike, each entry after a wait of its own.
-bool ends_a_batch(const Error& error) {
+/// Whether the rest of a batch would fare alike, each entry after a wait of its own. A condition
+/// may fail to read what it asks for, which says nothing of other keys.
+bool ends_a_batch(StoreIf when, const Error& error) {
+  if (when != StoreIf::always) return error == Errc::closed;
   return error == Errc::io_error || error == Errc::sync_failed || error == Errc::no_space ||
          error == Errc::buffer_full || error == Errc::closed;
 }
@@ -101,7 +103,7 @@ Result<void> RawDiskCache::Impl::end_write(const WriteCall& call, const StoredAs
 }
 
 std::vector<Result<void>> RawDiskCache::Impl::write_group(std::span<const WriteCall> calls,
-                                                          StoredAs* stored) {
+                                                          StoredAs* stored, Rest rest) {
   std::vector<Result<void>> results(calls.size());
   // They stay where they are until their batch has ended.
   const auto direct = std::make_unique<DirectWrite[]>(calls.size());
@@ -115,7 +117,8 @@ std::vector<Result<void>> RawDiskCache::Impl::write_group(std::span<const WriteC
     prefetch(key_hash);
     auto written = begin_write(calls[i], key_hash, calls[i].durable ? &direct[i] : nullptr);
     if (!written) {
-      const bool is_last = ends_a_batch(written.error());
+      const bool is_last =
+          rest == Rest::fails_alike && ends_a_batch(calls[i].when, written.error());
       results[i] = std::unexpected(std::move(written.error()));
       if (is_last) std::fill(results.begin() + i + 1, results.end(), results[i]);
       if (is_last) break;
@@ -147,7 +150,7 @@ std::vector<Result<void>> RawDiskCache::Impl::store_batch(std::span<const KeyVal
     calls.push_back(store_call(entry.key, entry.value, options, true));
     calls.back().stored_in = entry.stored_in;
   }
-  return write_group(calls);
+  return write_group(calls, nullptr, Rest::fails_alike);
 }
 
 std::vector<Result<void>> RawDiskCache::Impl::store_buffered_batch(
@@ -183,7 +186,7 @@ std::vector<Result<void>> RawDiskCache::Impl::store_buffered_batch(
     auto begun = begin_write(call, key_hash, nullptr);
     results[i] = begun ? end_write(call, *begun, nullptr)
                        : Result<void>(std::unexpected(std::move(begun.error())));
-    if (!results[i] && ends_a_batch(results[i].error())) {
+    if (!results[i] && ends_a_batch(call.when, results[i].error())) {
       std::fill(results.begin() + i + 1, results.end(), results[i]);
       break;
     }
