@@ -197,7 +197,8 @@ Result<void> Workload::store(RawDiskCache& cache, std::uint32_t key, bool durabl
   tell_({.type = Event::Type::issued, .kind = Kind::store, .key = key});
   StoredIn where = StoredIn::log;
   const StoreOptions how{.ttl = ttl, .stored_in = &where};
-  // Every fifth call as an update, every third by its asynchronous twin, carried out here.
+  // Every fifth call as an update, every third by its asynchronous twin, carried out here, every
+  // seventh as a batch.
   Result<void> result;
   if (next_version_ % 5 == 0) {
     result = inside([&] { return store_by_update(cache, name, value, durable, how); });
@@ -205,6 +206,12 @@ Result<void> Workload::store(RawDiskCache& cache, std::uint32_t key, bool durabl
     auto twin = durable ? cache.async_store(name, value, how)
                         : cache.async_store_buffered(name, value, how);
     result = inside([&] { return std::move(twin).get(); });
+  } else if (next_version_ % 7 == 0) {
+    const KeyValue entry{name, std::as_bytes(std::span(value)), &where};
+    result = inside([&] {
+      return durable ? cache.store_batch({&entry, 1}, how).front()
+                     : cache.store_buffered_batch({&entry, 1}, how).front();
+    });
   } else {
     result = inside([&] {
       return durable ? cache.store(name, value, how) : cache.store_buffered(name, value, how);
