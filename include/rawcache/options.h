@@ -211,14 +211,14 @@ enum class StoreIf : std::uint8_t {
   unchanged,  ///< the entry of StoreOptions::sequence; else condition_failed, or not_found
 };
 
-/// How a single entry is stored.
+/// How an entry is stored, or each of a batch.
 struct StoreOptions {
   /// Life of the entry in whole seconds; zero: Options::default_ttl; negative: never expires.
   std::chrono::seconds ttl{0};
   /// Kept with the value and handed out with it; mean nothing to the cache.
   std::uint32_t flags = 0;
   /// If not null: told where the value is, when the call returns ok. Must live until then, or until
-  /// an asynchronous call has ended.
+  /// an asynchronous call has ended. Not of batches, see KeyValue.
   StoredIn* stored_in = nullptr;
   /// Kept and handed out like `flags`: that the value is known to be out of date.
   bool stale = false;

@@ -121,9 +121,9 @@ class RawDiskCache {
   Result<void> store(std::string_view key, std::string_view value, StoreOptions options = {});
 
   /// Stores into the write buffer. On return ok: readable; durable after flush_writes, store,
-  /// remove or close. When Options::max_operations or max_buffer_bytes is reached, a flush is
-  /// started and not waited for; the next flush or maintain() completes it.
-  /// With Admission::wanted_again a new value waits in memory instead, see there;
+  /// store_batch, remove or close. When Options::max_operations or max_buffer_bytes is reached, a
+  /// flush is started and not waited for; the next flush or maintain() completes it. With
+  /// Admission::wanted_again a new value waits in memory instead, see there;
   /// StoreOptions::stored_in tells. The value before it is gone at once, durably with the next
   /// flush; the same on not_admitted.
   /// Errors: as store; flush_failed: accepted and readable, but a flush failed, nothing is lost and

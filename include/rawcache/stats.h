@@ -63,8 +63,8 @@ struct Stats {
   double flushes_per_second = 0;  ///< since open
 
   // Calls.
-  std::uint64_t stores = 0;           ///< store, remove; appended to the log
-  std::uint64_t buffered_stores = 0;  ///< store_buffered, remove_buffered; the same
+  std::uint64_t stores = 0;  ///< store, remove, entries of store_batch; appended to the log
+  std::uint64_t buffered_stores = 0;  ///< the same of store_buffered, remove_buffered
   std::uint64_t lookups = 0;          ///< keys asked for, single and in batches
   std::uint64_t batches = 0;          ///< lookup_batch calls
   std::uint64_t hits = 0, misses = 0;
@@ -146,7 +146,7 @@ struct Stats {
   std::uint64_t value_heap_bytes = 0;          ///< values copied to the heap, in callers' hands
 
   // Latencies.
-  LatencyStats store_latency;  ///< store and remove, one call
+  LatencyStats store_latency;  ///< store and remove, one call; of a batch each entry counts
   LatencyStats
       store_buffered_latency;   ///< one call, flushes that it triggers included; 1 in 16 measured
   LatencyStats lookup_latency;  ///< one lookup; of those that read no device 1 in 16 is measured

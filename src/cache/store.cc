@@ -1,4 +1,4 @@
-// store, store_buffered, remove, remove_buffered: place -> encode -> publish.
+// store, store_buffered, remove, remove_buffered, and batches of them: place -> encode -> publish.
 #include <algorithm>
 #include <array>
 #include <limits>
