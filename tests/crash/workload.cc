@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <new>
 
 #include "cache/compressor.h"
 #include "cache/format_cache.h"
@@ -208,9 +209,13 @@ Result<void> Workload::store(RawDiskCache& cache, std::uint32_t key, bool durabl
     result = inside([&] { return std::move(twin).get(); });
   } else if (next_version_ % 7 == 0) {
     const KeyValue entry{name, std::as_bytes(std::span(value)), &where};
-    result = inside([&] {
-      return durable ? cache.store_batch({&entry, 1}, how).front()
-                     : cache.store_buffered_batch({&entry, 1}, how).front();
+    result = inside([&]() -> Result<void> {
+      try {
+        return durable ? cache.store_batch({&entry, 1}, how).front()
+                       : cache.store_buffered_batch({&entry, 1}, how).front();
+      } catch (const std::bad_alloc&) {  // for its results: nothing was stored
+        return std::unexpected(Errc::out_of_memory);
+      }
     });
   } else {
     result = inside([&] {
