@@ -34,6 +34,13 @@ bool ends_a_batch(StoreIf when, const Error& error) {
          error == Errc::buffer_full || error == Errc::closed;
 }
 
+/// Without the words, for which memory might be missing after others have been stored.
+void fail_alike(std::span<Result<void>> rest, const Error& error) {
+  for (Result<void>& result : rest) {
+    result = std::unexpected(Error(error.code(), {}, error.os_error()));
+  }
+}
+
 }  // namespace
 
 Result<void> RawDiskCache::Impl::check(const WriteCall& call) const try {
@@ -120,9 +127,9 @@ std::vector<Result<void>> RawDiskCache::Impl::write_group(std::span<const WriteC
       const bool is_last =
           rest == Rest::fails_alike && ends_a_batch(calls[i].when, written.error());
       results[i] = std::unexpected(std::move(written.error()));
-      if (is_last) std::fill(results.begin() + i + 1, results.end(), results[i]);
-      if (is_last) break;
-      continue;
+      if (!is_last) continue;
+      fail_alike(std::span(results).subspan(i + 1), results[i].error());
+      break;
     }
     begun[i] = *written;
     // The device need not wait until all have been encoded. How it goes each call is told.
@@ -187,7 +194,7 @@ std::vector<Result<void>> RawDiskCache::Impl::store_buffered_batch(
     results[i] = begun ? end_write(call, *begun, nullptr)
                        : Result<void>(std::unexpected(std::move(begun.error())));
     if (!results[i] && ends_a_batch(call.when, results[i].error())) {
-      std::fill(results.begin() + i + 1, results.end(), results[i]);
+      fail_alike(std::span(results).subspan(i + 1), results[i].error());
       break;
     }
     if ((i + 1) % kEntriesBetweenLooks == 0) end_writes();
