@@ -4,7 +4,9 @@
 #include <sched.h>
 
 #include <array>
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 
 #include "base/mutex.h"
 
@@ -14,32 +16,55 @@
 
 namespace rawcache {
 
-/// Several locks, each in a cache line of its own. A reader takes the one of the processor that it
-/// runs on, so readers on different processors do not meet; a writer takes all of them.
+/// Readers are counted, each on the processor that it runs on, so that readers on different
+/// processors do not meet. A writer says that it is there and waits until all counts are zero; it
+/// only looks at them, so that it costs little where nobody reads. Readers that come meanwhile wait
+/// for it.
 class RAWCACHE_TSA(capability("mutex")) SharedMutex {
  public:
   void lock() ACQUIRE() NO_THREAD_SAFETY_ANALYSIS {
-    for (Shard& shard : shards_) shard.mutex.lock();
+    writer_.lock();
+    // In one order with the readers' counting, as seen by all: either they see the writer, or it
+    // sees them.
+    writing_.store(true, std::memory_order_seq_cst);
+    for (Shard& shard : shards_) {
+      std::uint32_t readers = shard.readers.load(std::memory_order_seq_cst);
+      for (; readers != 0; readers = shard.readers.load(std::memory_order_seq_cst)) {
+        shard.readers.wait(readers, std::memory_order_seq_cst);
+      }
+    }
   }
   void unlock() RELEASE() NO_THREAD_SAFETY_ANALYSIS {
-    for (Shard& shard : shards_) shard.mutex.unlock();
+    writing_.store(false, std::memory_order_release);
+    writer_.unlock();
   }
   /// Says what unlock_shared wants to know.
   std::size_t lock_shared() ACQUIRE_SHARED() NO_THREAD_SAFETY_ANALYSIS {
     const std::size_t shard = static_cast<unsigned>(sched_getcpu()) % kShards;
-    shards_[shard].mutex.lock();
+    shards_[shard].readers.fetch_add(1, std::memory_order_seq_cst);
+    while (writing_.load(std::memory_order_seq_cst)) {
+      unlock_shared(shard);
+      writer_.lock();
+      writer_.unlock();
+      shards_[shard].readers.fetch_add(1, std::memory_order_seq_cst);
+    }
     return shard;
   }
   void unlock_shared(std::size_t shard) RELEASE_SHARED() NO_THREAD_SAFETY_ANALYSIS {
-    shards_[shard].mutex.unlock();
+    const std::uint32_t before = shards_[shard].readers.fetch_sub(1, std::memory_order_seq_cst);
+    if (before == 1 && writing_.load(std::memory_order_seq_cst)) {
+      shards_[shard].readers.notify_one();
+    }
   }
 
  private:
   static constexpr std::size_t kShards = 8;
   struct alignas(64) Shard {
-    Mutex mutex;
+    std::atomic<std::uint32_t> readers{0};
   };
   std::array<Shard, kShards> shards_;
+  alignas(64) std::atomic<bool> writing_{false};
+  Mutex writer_;
 };
 
 class RAWCACHE_TSA(scoped_lockable) WriteLock {

@@ -174,11 +174,8 @@ void BatchIOManager::adopt(std::uint64_t offset, AlignedBuffer memory) {
 }
 
 bool BatchIOManager::can_seal() {
-  {
-    WriteLock lock(buffer_mutex_);
-    if (sealed_.size() >= kSealedBuffersMax) return false;
-    if (!spares_.empty()) return true;
-  }
+  if (sealed_.size() >= kSealedBuffersMax) return false;
+  if (!spares_.empty()) return true;
   auto another = make_slot(0);
   if (!another) return false;
   WriteLock lock(buffer_mutex_);
@@ -213,7 +210,6 @@ Result<bool> BatchIOManager::seal() {
 }
 
 BatchIOManager::SealedSlots BatchIOManager::sealed() const {
-  ReadLock lock(buffer_mutex_);
   SealedSlots sealed;
   for (const std::unique_ptr<Slot>& slot : sealed_) sealed.slots[sealed.count++] = slot.get();
   return sealed;
@@ -231,15 +227,11 @@ Result<void> BatchIOManager::submit() {
     if (std::any_of(slots.begin(), slot, overlaps) && !mutated(Mutant::kWritesPassEachOther)) {
       break;
     }
-    {
-      WriteLock lock(buffer_mutex_);
-      (*slot)->state = Slot::State::starting;
-      (*slot)->begun = std::chrono::steady_clock::now();
-    }
+    (*slot)->state.set(Slot::State::starting);
+    (*slot)->begun = std::chrono::steady_clock::now();
     const Result<void> started = start_writes(**slot);
-    WriteLock lock(buffer_mutex_);
-    (*slot)->state = started ? Slot::State::in_flight : Slot::State::waiting;
-    (*slot)->plan_bytes = (*slot)->plan.memory_bytes();
+    (*slot)->state.set(started ? Slot::State::in_flight : Slot::State::waiting);
+    (*slot)->plan_bytes.set((*slot)->plan.memory_bytes());
     if (!started) return started;
   }
   return {};
@@ -259,16 +251,18 @@ Result<void> BatchIOManager::start_writes(Slot& slot) try {
       if (Result<void> read = disk_.run(reads); !read) return read;
     }
   }
-  {
-    WriteLock lock(buffer_mutex_);
-    slot.planned = true;
-    // Again at every try, because the caller may have changed the bytes in between.
+  slot.planned = true;
+  // Gathered again at every try, because the caller may have changed the bytes in between.
+  if (slot.plan.edge_reads().empty()) {
     slot.plan.gather();
-    if (!slot.plan.edge_reads().empty()) edge_writes_.fetch_add(1, std::memory_order_release);
+  } else {
+    WriteLock lock(buffer_mutex_);
+    slot.has_edges = true;
+    slot.plan.gather();
+    edge_writes_.fetch_add(1, std::memory_order_release);
   }
   const bool read = device_read_.exchange(false, std::memory_order_relaxed);
   flushes_reads_first_ = read ? kFlushesReadsFirst : std::max(flushes_reads_first_, 1u) - 1;
-  slot.io = {};
   slot.io.requests = slot.plan.writes();
   slot.io.in_turn = flushes_reads_first_ > 0;
   return disk_.submit(slot.io);
@@ -294,7 +288,8 @@ void BatchIOManager::recycle(std::unique_ptr<Slot> slot) {
   slot->buffer.clear();
   slot->plan.clear();
   slot->planned = false;
-  slot->state = Slot::State::waiting;
+  slot->has_edges = false;
+  slot->state.set(Slot::State::waiting);
   // One that was made larger than others is not kept.
   if (slot->buffer.memory_bytes() > limits_.max_bytes + WriteBuffer::kReserveBytes) return;
   WriteLock lock(buffer_mutex_);
@@ -307,9 +302,7 @@ void BatchIOManager::halt() {
   const SealedSlots waiting = sealed();
   for (Slot* slot : waiting.all()) {
     if (slot->under_way()) disk_.wait(slot->io, slot->io.under_way);
-    if (mutated(Mutant::kOnlySyncedAgain)) continue;
-    WriteLock lock(buffer_mutex_);
-    slot->state = Slot::State::waiting;
+    if (!mutated(Mutant::kOnlySyncedAgain)) slot->state.set(Slot::State::waiting);
   }
 }
 
@@ -368,7 +361,7 @@ BatchIOCounts BatchIOManager::counts() const {
   BatchIOCounts counts;
   ReadLock lock(buffer_mutex_);
   const auto add = [&](const Slot& slot) {
-    counts.memory_bytes += slot.buffer.memory_bytes() + slot.plan_bytes;
+    counts.memory_bytes += slot.buffer.memory_bytes() + slot.plan_bytes.get();
     if (slot.under_way()) {
       counts.in_flight_operations += slot.buffer.operations();
     } else {

@@ -111,7 +111,7 @@ class BatchIOManager {
   std::uint64_t target_bytes() const { return target_bytes_.load(std::memory_order_relaxed); }
   bool flush_due() const { return flush_due_.load(std::memory_order_relaxed); }
   /// Whether seal has a buffer to go on with (allocates it if need be).
-  bool can_seal();
+  bool can_seal() NO_THREAD_SAFETY_ANALYSIS;
   bool has_sealed() const;
   /// Buffers sealed so far.
   std::uint64_t seals() const { return seals_.load(std::memory_order_relaxed); }
@@ -179,9 +179,10 @@ class BatchIOManager {
   Result<std::uint64_t> close_filling() REQUIRES(flush_mutex_);
   Result<void> start_flush() REQUIRES(flush_mutex_);
   Result<std::unique_ptr<Slot>> make_slot(std::uint64_t more_bytes) const;
-  /// Flushers only: the sealed buffers, oldest first. They change in the flusher's hands alone.
+  /// Flushers only: the sealed buffers, oldest first. They change in the flusher's hands alone, so
+  /// it looks without the lock.
   struct SealedSlots;
-  SealedSlots sealed() const;
+  SealedSlots sealed() const NO_THREAD_SAFETY_ANALYSIS;
   Result<void> start_writes(Slot& slot);
   Result<void> wait_for_writes(std::span<Slot* const> slots);
   Result<std::size_t> written();

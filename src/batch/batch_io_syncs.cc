@@ -30,7 +30,7 @@ Completed BatchIOManager::make_room() {
 
 Completed BatchIOManager::complete() {
   Completed completed;
-  while (completed.outcome && has_sealed()) {
+  while (completed.outcome && sealed().count > 0) {
     completed.outcome = sync_oldest(kSealedBuffersMax, completed);
   }
   if (!completed.outcome) {

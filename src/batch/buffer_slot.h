@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/math.h"
+#include "base/published.h"
 #include "batch/batch_io_manager.h"
 #include "batch/write_buffer.h"
 #include "batch/write_plan.h"
@@ -20,25 +21,24 @@ namespace rawcache {
 /// The error of a request that has failed.
 Error failure_of(const IoRequest& request);
 
-// `state`, `planned` and `plan_bytes` are guarded by buffer_mutex_, and so is the plan once it is
-// planned. The buffer is too while it fills; once sealed it is constant until it is durable. The
-// rest belongs to the flusher.
+// `has_edges` is guarded by buffer_mutex_, and so is the plan once it has some. The buffer is too
+// while it fills; once sealed it is constant until it is durable. The rest belongs to the flusher.
 struct BatchIOManager::Slot {
   explicit Slot(const BatchLimits& limits, std::uint64_t more_bytes = 0)
       : buffer(limits, more_bytes) {}
 
-  bool under_way() const { return state != State::waiting; }
+  bool under_way() const { return state.get() != State::waiting; }
 
   /// Blocks that are written only in part are undefined on the device until that write has
   /// succeeded. Until then the bytes beside the buffered ones are found here.
   bool edges_overlap(const Extent& extent) const {
-    return planned && std::ranges::any_of(plan.edge_reads(), [&](const IoRequest& edge) {
+    return has_edges && std::ranges::any_of(plan.edge_reads(), [&](const IoRequest& edge) {
              return edge.offset < extent.end() && extent.offset < edge.offset + edge.size;
            });
   }
   void read_edges(const Extent& extent, std::span<std::byte> into,
                   std::vector<Extent>& covered) const {
-    if (!planned) return;
+    if (!has_edges) return;
     for (const IoRequest& edge : plan.edge_reads()) {
       const std::uint64_t begin = std::max(edge.offset, extent.offset);
       const std::uint64_t end = std::min(edge.offset + edge.size, extent.end());
@@ -65,11 +65,12 @@ struct BatchIOManager::Slot {
 
   enum class State : std::uint8_t { waiting, starting, in_flight };
   WriteBuffer buffer;
-  State state = State::waiting;
+  Published<State> state;
   std::chrono::steady_clock::time_point begun;  ///< when the writes were, last
-  std::uint64_t plan_bytes = 0;
+  Published<std::uint64_t> plan_bytes;
   WritePlan plan;
-  bool planned = false;  ///< the plan is made and its blocks have been read
+  bool planned = false;    ///< the plan is made and its blocks have been read
+  bool has_edges = false;  ///< ... and it had some to read
   IoBatch io;
 };
 

@@ -11,14 +11,8 @@ namespace rawcache {
 bool WritePlan::make(std::span<const PendingWrite> pending, std::uint32_t io_alignment,
                      std::uint32_t memory_alignment) {
   clear();
-  std::vector<Copy> pieces;
-  for (const MergedWrite& run : merge_writes(pending)) {
-    std::uint64_t offset = run.offset;
-    for (const std::span<const std::byte> bytes : run.pieces) {
-      pieces.push_back({offset, bytes});
-      offset += bytes.size();
-    }
-  }
+  merge(pending);
+  const std::span<const Copy> pieces = pieces_;
   // Pieces whose blocks meet make one run of blocks: two writes of a shared block would undo each
   // other.
   const auto blocks_begin = [&](const Copy& p) { return round_down(p.offset, io_alignment); };
@@ -31,8 +25,7 @@ bool WritePlan::make(std::span<const PendingWrite> pending, std::uint32_t io_ali
       end = blocks_end(pieces[j]);
     }
     const std::uint64_t begin = blocks_begin(pieces[i]);
-    split({begin, end - begin}, std::span(pieces).subspan(i, j - i), io_alignment,
-          memory_alignment);
+    split({begin, end - begin}, pieces.subspan(i, j - i), io_alignment, memory_alignment);
   }
   if (!make_room(memory_alignment)) return false;
   for (const Part& part : parts_) {
@@ -40,6 +33,20 @@ bool WritePlan::make(std::span<const PendingWrite> pending, std::uint32_t io_ali
     plan_write(part, io_alignment);
   }
   return true;
+}
+
+void WritePlan::merge(std::span<const PendingWrite> pending) {
+  if (pending.size() == 1) {  // as of most durable stores
+    pieces_.push_back({pending.front().offset, pending.front().bytes});
+    return;
+  }
+  for (const MergedWrite& run : merge_writes(pending)) {
+    std::uint64_t offset = run.offset;
+    for (const std::span<const std::byte> bytes : run.pieces) {
+      pieces_.push_back({offset, bytes});
+      offset += bytes.size();
+    }
+  }
 }
 
 /// Cuts a run of blocks into parts that go out as they lie in memory and parts to be gathered.
@@ -125,6 +132,7 @@ void WritePlan::gather() {
 }
 
 void WritePlan::clear() {
+  pieces_.clear();
   parts_.clear();
   copies_.clear();
   edge_reads_.clear();

@@ -46,12 +46,13 @@ class WritePlan {
     const std::byte* direct = nullptr;
     std::size_t bounce_at = 0;
   };
-  /// Pending bytes that go into bounce_.
+  /// Pending bytes, or those of them that go into bounce_.
   struct Copy {
     std::uint64_t offset = 0;
     std::span<const std::byte> bytes;
   };
 
+  void merge(std::span<const PendingWrite> pending);
   void split(const Extent& blocks, std::span<const Copy> pieces, std::uint32_t io_alignment,
              std::uint32_t memory_alignment);
   bool make_room(std::uint32_t memory_alignment);
@@ -59,6 +60,7 @@ class WritePlan {
   void plan_write(const Part& part, std::uint32_t io_alignment);
 
   AlignedBuffer bounce_;
+  std::vector<Copy> pieces_;
   std::vector<Part> parts_;
   std::vector<std::pair<std::byte*, std::span<const std::byte>>> copies_;
   std::vector<IoRequest> edge_reads_;

@@ -133,16 +133,15 @@ Stream LogWriter::main_if_cheap(std::uint64_t entry_bytes) const {
 std::span<std::byte> LogWriter::begin_part(std::uint64_t entry_size, bool direct) {
   close_part();
   log_.make_room_for_record();
-  PendingBatch fresh;
-  PendingBatch& batch = open_ ? *open_ : fresh;
+  PendingBatch& batch = open_ ? *open_ : spare_;
   make_room_for_one(batch.parts);
   if (direct) make_room_for_one(batch.direct);
   const std::uint64_t offset = log_.head();
   const auto room = io_.prepare(offset, header_bytes_ + entry_size);
   if (room.empty()) return {};
   if (!open_) {
-    fresh.sequence = next_batch_++;
-    open_ = std::move(fresh);
+    spare_.sequence = next_batch_++;
+    open_ = std::exchange(spare_, {});
   }
   std::ranges::fill(room.first(header_bytes_), std::byte{0});
   log_.take(header_bytes_);
@@ -271,6 +270,8 @@ void LogWriter::sealed_durable(std::size_t buffers) {
     PendingBatch& batch = sealed_.front();
     if (!batch.parts.empty()) durable_through_ = batch.sequence;
     acknowledge(batch);
+    batch.parts.clear();
+    spare_ = {.parts = std::move(batch.parts), .direct = std::move(batch.direct)};
     sealed_.pop_front();
   }
   std::erase_if(footers_, [&](const PendingFooter& footer) {

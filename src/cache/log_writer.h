@@ -176,6 +176,7 @@ class LogWriter {
 
   std::optional<PendingBatch> open_;
   std::deque<PendingBatch> sealed_;
+  PendingBatch spare_;  ///< nothing in it but memory for the lists of the next one
   std::vector<PendingFooter> footers_;
   std::uint64_t next_batch_ = 1;
   std::uint64_t next_sequence_ = 1;

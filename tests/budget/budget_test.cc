@@ -30,7 +30,7 @@ constexpr Budget kBudgets[] = {
     {"store_buffered_batch_100", 2300},
     {"store_buffered_4096", 4800},
     {"remove_buffered", 1900},
-    {"store_durable_100", 10700},
+    {"store_durable_100", 7600},
     {"lookup_buffered_100", 1940},
     {"lookup_buffered_4096", 5300},
     {"lookup_batch_buffered_100", 2470},
