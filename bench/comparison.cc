@@ -91,18 +91,16 @@ std::string short_number(double number) {
   return text;
 }
 
-/// Of everything, page cache included: the caches, two write buffers, and the values of a batch,
-/// twice: where they were read and where they were handed over.
-std::uint64_t memory_limit(const Plan& plan, std::uint64_t value_bytes) {
-  return plan.cache_bytes + 2 * plan.write_buffer_bytes + kProcessBytes +
-         2 * kBatchKeys * value_bytes;
+/// Of everything, page cache included: the caches, two write buffers, and the values in callers'
+/// hands, twice: where they were read and where they were handed over.
+std::uint64_t memory_limit(const Plan& plan, std::uint64_t bytes_in_hand) {
+  return plan.cache_bytes + 2 * plan.write_buffer_bytes + kProcessBytes + 2 * bytes_in_hand;
 }
 
 /// The same for what has nothing but the page cache, which would otherwise be as large as all that
 /// others set aside and hardly use: a second write buffer, tables in memory, values handed over.
-std::uint64_t memory_limit(const Plan& plan, std::uint64_t value_bytes, const EngineKind& kind) {
-  if (!kind.page_cache_only) return memory_limit(plan, value_bytes);
-  return plan.cache_bytes + plan.write_buffer_bytes + kBareProcessBytes + kBatchKeys * value_bytes;
+std::uint64_t page_cache_limit(const Plan& plan, std::uint64_t bytes_in_hand) {
+  return plan.cache_bytes + plan.write_buffer_bytes + kBareProcessBytes + bytes_in_hand;
 }
 
 /// All that belongs to one size of values.
@@ -152,7 +150,10 @@ class Round {
       results_->caches_dropped_by = plan_->drop_caches ? drop_caches(folder_of(kind)) : "nothing";
       const PhaseRun run = phase_run(kind, phase, repetition);
       std::string how;
-      const MemoryGroup group(plan_->memory_group, memory_limit(*plan_, value_bytes_, kind));
+      const std::uint64_t bytes_in_hand = values_in_hand(phase) * value_bytes_;
+      const MemoryGroup group(plan_->memory_group, kind.page_cache_only
+                                                       ? page_cache_limit(*plan_, bytes_in_hand)
+                                                       : memory_limit(*plan_, bytes_in_hand));
       if (const auto sample = run_in_child(kind, run, group, how)) {
         results_->runs.push_back({value_bytes_, run.settings.entries, std::string(phase.name),
                                   kind.name, repetition, *sample});
@@ -171,6 +172,7 @@ class Round {
                     .entries = entries_of(kind),
                     .cache_bytes = plan_->cache_bytes,
                     .write_buffer_bytes = plan_->write_buffer_bytes,
+                    .values_in_hand = values_in_hand(phase),
                     .fresh = phase.pattern == Pattern::load,
                     .durable = phase.pattern == Pattern::durable_put};
     run.seed = repetition;
@@ -192,8 +194,8 @@ class Round {
   }
 
   std::uint64_t entries_of(const EngineKind& kind) const {
-    const std::uint64_t data =
-        std::max(plan_->data_bytes, kDataPerMemory * memory_limit(*plan_, value_bytes_));
+    const std::uint64_t data = std::max(
+        plan_->data_bytes, kDataPerMemory * memory_limit(*plan_, kBatchKeys * value_bytes_));
     const std::uint64_t entries = data / (value_bytes_ + Key::kBytes);
     return std::clamp<std::uint64_t>(entries, 1, std::min(plan_->entries_max, kind.entries_max));
   }

@@ -21,8 +21,10 @@ struct Settings {
   std::uint64_t entries = 0;             ///< keys 0 to entries - 1 are loaded
   std::uint64_t cache_bytes = 0;         ///< memory for what was read
   std::uint64_t write_buffer_bytes = 0;  ///< memory for what is to be written, of one buffer
-  bool fresh = false;                    ///< start empty; whatever is in the folder may be replaced
-  bool durable = false;                  ///< put_durable will be called, put_batch will not
+  /// So many values that were got may be in callers' hands at once.
+  std::uint64_t values_in_hand = 1;
+  bool fresh = false;    ///< start empty; whatever is in the folder may be replaced
+  bool durable = false;  ///< put_durable will be called, put_batch will not
 };
 
 /// One key and its value; the memory belongs to the caller.

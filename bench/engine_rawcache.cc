@@ -51,8 +51,8 @@ class RawcacheEngine final : public Engine {
     options.max_buffer_bytes = write_bytes / kWriteBuffers;
     // A batch that was read is in the caller's hands, which memory for caching does not count.
     // Where it takes more than three quarters of this, values are copied to make room for others.
-    options.read_buffer_bytes =
-        std::max(read_bytes, kBatchKeys * (settings.value_bytes + kEntryRoomBytes) * 3 / 2);
+    options.read_buffer_bytes = std::max(
+        read_bytes, settings.values_in_hand * (settings.value_bytes + kEntryRoomBytes) * 3 / 2);
     options.memory_bytes = variant_.memory ? memory_bytes - write_bytes - read_bytes : 0;
     auto opened = RawDiskCache::open(path, options);
     if (!opened) fail("rawcache: open", opened.error().message());

@@ -233,6 +233,18 @@ void add_up(const Workers& workers, Sample& sample) {
 
 }  // namespace
 
+std::uint64_t values_in_hand(const Phase& phase) {
+  switch (phase.pattern) {
+    case Pattern::get:
+    case Pattern::durable_put:
+      return phase.threads;
+    case Pattern::mixed:
+      return std::max(phase.threads, kWarmThreads);
+    default:
+      return kBatchKeys;
+  }
+}
+
 bool runs(const EngineKind& kind, const Phase& phase) {
   switch (phase.pattern) {
     case Pattern::load:

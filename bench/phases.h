@@ -49,6 +49,9 @@ inline constexpr std::array kPhases{
     Phase{"overwrite", "overwrite at capacity", Pattern::overwrite, 1},
 };
 
+/// So many values a phase has in its hands at once, at most.
+std::uint64_t values_in_hand(const Phase& phase);
+
 bool runs(const EngineKind& kind, const Phase& phase);
 
 /// What one run of a phase has shown. Plain numbers: it travels through a pipe.
