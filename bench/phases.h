@@ -49,7 +49,8 @@ inline constexpr std::array kPhases{
     Phase{"overwrite", "overwrite at capacity", Pattern::overwrite, 1},
 };
 
-/// So many values a phase has in its hands at once, at most.
+/// So many values a phase has in its hands at once. Those that are put in batches are counted like
+/// those of a batch of gets, so that engines that gather and compact have room for it.
 std::uint64_t values_in_hand(const Phase& phase);
 
 bool runs(const EngineKind& kind, const Phase& phase);

@@ -267,6 +267,7 @@ Result<void> BatchIOManager::start_writes(Slot& slot) try {
   slot.io.in_turn = flushes_reads_first_ > 0;
   return disk_.submit(slot.io);
 } catch (const std::bad_alloc&) {
+  slot.io = {};  // a disk may have begun before it found no memory
   return std::unexpected(Errc::out_of_memory);
 }
 

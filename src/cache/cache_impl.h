@@ -18,6 +18,7 @@
 //   segment_snapshot.cc  what each segment holds
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -222,6 +223,7 @@ class RawDiskCache::Impl {
 
   // flush.cc
   Result<void> make_buffer_room();
+  bool leads(const DirectWrite& direct);
   Result<void> wait_until_durable(DirectWrite& direct);
   /// The right to flush: one thread at a time has it, others wait for it or for what it brings.
   class Turn {
@@ -448,7 +450,17 @@ class RawDiskCache::Impl {
   bool turn_taken_ GUARDED_BY(turn_mutex_) = false;
   std::uint32_t urgent_waiting_ GUARDED_BY(turn_mutex_) = 0;  ///< for a turn
   bool turn_was_urgent_ GUARDED_BY(turn_mutex_) = false;      ///< the present one, or the last
+  /// Of batches up to this one somebody waits for a turn who will flush them, or has.
+  std::uint64_t led_through_ GUARDED_BY(turn_mutex_) = 0;
+  /// Where the others who wait for a batch sleep: counts turns in which one of those ended that
+  /// have this number, by the number of queues. Two, so that those who wait for the next batch
+  /// sleep on.
+  static constexpr std::size_t kFollowerQueues = 2;
+  std::array<std::atomic<std::uint32_t>, kFollowerQueues> batches_ended_{};
   // These belong to whoever has the turn.
+  std::uint64_t ended_through_ = 0;      ///< batches up to this one have ended
+  std::uint64_t told_through_ = 0;       ///< ... and who waits for them has been woken
+  bool direct_writes_given_up_ = false;  ///< all of them, in this turn
   std::uint32_t failures_in_a_row_ = 0;  ///< of flushes
   FlushCosts flush_costs_;
   std::atomic<std::uint64_t> brief_batch_bytes_{std::uint64_t{1} << 20};  ///< while some are urgent

@@ -7,6 +7,7 @@
 #include <new>
 #include <thread>
 
+#include "base/futex.h"
 #include "base/mutant.h"
 #include "cache/cache_impl.h"
 
@@ -31,15 +32,12 @@ RawDiskCache::Impl::Turn::Turn(Impl& impl) : impl_(impl), had_(true) {
 }
 
 RawDiskCache::Impl::Turn::Turn(Impl& impl, const DirectWrite& direct) : impl_(impl) {
-  const auto waiting = [&] {
-    return direct.state.load(std::memory_order_acquire) == DirectWrite::State::waiting;
-  };
   MutexLock lock(impl_.turn_mutex_);
   if (direct.urgent) ++impl_.urgent_waiting_;
-  while ((impl_.turn_taken_ || (!direct.urgent && impl_.urgent_first())) && waiting()) {
+  while ((impl_.turn_taken_ || (!direct.urgent && impl_.urgent_first())) && direct.is_waiting()) {
     impl_.turn_ended_.wait(impl_.turn_mutex_);
   }
-  had_ = waiting();
+  had_ = direct.is_waiting();
   if (direct.urgent && --impl_.urgent_waiting_ == 0 && !had_) impl_.turn_ended_.notify_all();
   if (!had_) return;
   impl_.turn_taken_ = true;
@@ -48,11 +46,47 @@ RawDiskCache::Impl::Turn::Turn(Impl& impl, const DirectWrite& direct) : impl_(im
 
 RawDiskCache::Impl::Turn::~Turn() {
   if (!had_) return;
+  // What belongs to the turn is looked at before it is given away.
+  const std::uint64_t batches = impl_.ended_through_ - impl_.told_through_;
+  std::array<bool, kFollowerQueues> ended{};
+  if (batches > 1 || impl_.direct_writes_given_up_) ended.fill(true);
+  if (batches == 1) ended[impl_.ended_through_ % kFollowerQueues] = true;
   {
     MutexLock lock(impl_.turn_mutex_);
     impl_.turn_taken_ = false;
+    // Others may have joined these batches meanwhile, and need somebody who leads.
+    if (impl_.direct_writes_given_up_) impl_.led_through_ = 0;
+    impl_.direct_writes_given_up_ = false;
+    impl_.told_through_ = impl_.ended_through_;
+    for (std::size_t i = 0; i < kFollowerQueues; ++i) {
+      if (ended[i]) impl_.batches_ended_[i].fetch_add(1, std::memory_order_release);
+    }
   }
-  impl_.turn_ended_.notify_all();
+  impl_.turn_ended_.notify_all();  // the next flush can start
+  for (std::size_t i = 0; i < kFollowerQueues; ++i) {
+    if (ended[i]) wake_all(impl_.batches_ended_[i]);
+  }
+}
+
+/// One of those who wait for a batch leads: it waits for a turn and flushes for all of them, and
+/// for those of earlier batches. The others sleep until their batch has ended, and are not woken
+/// for anything else. True: the caller leads. An urgent write always does, because it may come
+/// before who leads.
+bool RawDiskCache::Impl::leads(const DirectWrite& direct) {
+  std::atomic<std::uint32_t>& queue = batches_ended_[direct.batch % kFollowerQueues];
+  while (direct.is_waiting()) {
+    std::uint32_t seen = 0;
+    {
+      MutexLock lock(turn_mutex_);
+      if (direct.urgent || direct.batch > led_through_) {
+        led_through_ = std::max(led_through_, direct.batch);
+        return true;
+      }
+      seen = queue.load(std::memory_order_relaxed);
+    }
+    if (direct.is_waiting()) sleep_while(queue, seen);
+  }
+  return false;
 }
 
 // --- Flushing ---
@@ -68,8 +102,10 @@ Result<void> RawDiskCache::Impl::make_buffer_room() {
 }
 
 Result<void> RawDiskCache::Impl::wait_until_durable(DirectWrite& direct) {
-  while (const Turn turn{*this, direct}) {
-    (void)flush_in_turn(turn, Wait::for_everything);  // how it went for this write is in `direct`
+  if (leads(direct)) {
+    while (const Turn turn{*this, direct}) {
+      (void)flush_in_turn(turn, Wait::for_everything);  // how it went for this write is in `direct`
+    }
   }
   if (direct.state.load(std::memory_order_acquire) == DirectWrite::State::durable) return {};
   feed_relocation();
@@ -123,6 +159,7 @@ void RawDiskCache::Impl::fail_direct_writes(const Error& error) {
     writer_->for_each_direct([=](const DirectWrite& write) { departed->add(write.key_hash); });
   }
   const std::uint64_t before = writer_->withdrawn();
+  direct_writes_given_up_ = true;
   writer_->fail(error);
   if (writer_->withdrawn() != before) watch_.all_written();
 }
@@ -208,6 +245,7 @@ void RawDiskCache::Impl::note_durable(const Completed& completed, std::uint64_t 
   {
     MutexLock lock(log_mutex_);
     writer_->sealed_durable(completed.buffers);
+    ended_through_ = writer_->durable_through();
     note_durable();
   }
   if (completed.operations == 0) return;

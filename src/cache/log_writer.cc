@@ -116,7 +116,10 @@ LogWriter::Appended LogWriter::append(EntryFields& entry, std::uint64_t replay_f
                .bytes = static_cast<std::uint32_t>(size),
                .kind = entry.kind},
               location.offset);
-  if (direct != nullptr) open_->direct.push_back(direct);
+  if (direct != nullptr) {
+    direct->batch = open_->sequence;
+    open_->direct.push_back(direct);
+  }
   return {.offset = location.offset, .size_class = location.size_class};
 }
 

@@ -25,13 +25,15 @@ struct DirectWrite {
   enum class State : std::uint8_t { waiting, durable, failed };
   std::uint64_t key_hash = 0;
   std::uint64_t sequence = 0;
-  Location location;  ///< of its entry
+  std::uint64_t batch = 0;  ///< sequence of the one that it is in
+  Location location;        ///< of its entry
   bool remove = false;
   bool urgent = false;                  ///< its caller has the next turn to flush
   std::optional<Location> before;       ///< what the index held, to be put back if it fails
   std::uint32_t before_generation = 0;  ///< of the segment that `before` lies in
   Error error{Errc::io_error};
   std::atomic<State> state{State::waiting};
+  bool is_waiting() const { return state.load(std::memory_order_acquire) == State::waiting; }
   /// Without memory for its words an error says only what happened.
   void fail(const Error& why) noexcept;
 };

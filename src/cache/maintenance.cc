@@ -325,6 +325,7 @@ Result<void> RawDiskCache::Impl::clear_locked() {
   clear_at_.store(0, std::memory_order_relaxed);
   io_->discard();
   writer_->discard();
+  direct_writes_given_up_ = true;
   log_->clear();
   index_->clear();
   if (!mutated(Mutant::kClearForgetsLoads)) watch_.all_written();

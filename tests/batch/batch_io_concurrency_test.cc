@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <mutex>
 #include <random>
 #include <string>
 #include <thread>
@@ -86,8 +87,14 @@ TEST(BatchIOConcurrency, AnEncoderAndAFlusherShareTheStepsWhileReadersLook) {
   std::atomic<bool> done{false};
   const auto fill_of = [](std::uint64_t entry) { return static_cast<std::byte>(1 + entry % 251); };
 
+  std::mutex turn;  // to flush: the encoder seals, the flusher does the rest
+  const auto seal = [&] {
+    const std::lock_guard lock(turn);
+    return io.can_seal() && io.seal().value_or(false);
+  };
   std::thread flusher([&] {  // completes what the encoder has sealed
     while (!done) {
+      const std::lock_guard lock(turn);
       EXPECT_TRUE(io.submit());
       EXPECT_TRUE(io.complete().outcome);
     }
@@ -114,14 +121,12 @@ TEST(BatchIOConcurrency, AnEncoderAndAFlusherShareTheStepsWhileReadersLook) {
   for (std::uint64_t entry = 0; entry < kEntries; ++entry) {
     std::span<std::byte> room;
     while ((room = io.prepare(entry * kEntry, kEntry)).empty()) {
-      if (!io.seal().value_or(false)) std::this_thread::yield();
+      if (!seal()) std::this_thread::yield();
     }
     std::fill(room.begin(), room.end(), fill_of(entry));
     io.commit();
     published = entry + 1;
-    if (io.flush_due() && io.can_seal()) {
-      ASSERT_TRUE(io.seal());
-    }
+    if (io.flush_due()) seal();
   }
   done = true;
   flusher.join();

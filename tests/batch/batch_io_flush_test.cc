@@ -33,6 +33,16 @@ TEST_F(BatchIO, ASealedBufferIsWrittenAndForgottenStepByStep) {
   EXPECT_EQ(read(8192, 2), "bb");
 }
 
+TEST_F(BatchIO, AFlushThatFoundNoMemoryHalfWayIsCarriedOutByTheNextOne) {
+  ASSERT_TRUE(write(4096, std::string(4096, 'a')));
+  disk.lack_memory_once();
+  const auto failed = io->flush();
+  ASSERT_FALSE(failed);
+  EXPECT_EQ(failed.error(), Errc::out_of_memory);
+  ASSERT_TRUE(io->flush());
+  EXPECT_EQ(durable(4095, 3), ".aa");
+}
+
 TEST_F(BatchIO, SeveralBuffersAreUnderWayAtOnceAndShareOneSync) {
   disk.hold();
   for (std::size_t i = 0; i < kSealedBuffersMax; ++i) {

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <functional>
 #include <mutex>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -45,6 +46,10 @@ class TestDisk final : public Disk {
   }
   void fail_all_writes(bool on) {
     set([&] { all_writes_fail_ = on; });
+  }
+  /// The next batch finds no memory when its first request has begun.
+  void lack_memory_once() {
+    set([&] { lacks_memory_ = true; });
   }
   void fail_reads_of(const Extent& bad) {
     set([&] { bad_ = bad; });
@@ -124,6 +129,7 @@ class TestDisk final : public Disk {
         events_.push_back({failed ? 'W' : 'w', request.offset, request.size});
         written_from_.push_back(request.data);
         ++batch.under_way;
+        if (std::exchange(lacks_memory_, false)) throw std::bad_alloc();
         continue;
       }
       if (hook_) {
@@ -203,6 +209,7 @@ class TestDisk final : public Disk {
   Extent bad_;
   int write_fault_ = 0, sync_fault_ = 0, write_errno_ = EIO;
   unsigned fail_one_in_ = 0;
+  bool lacks_memory_ = false;
   bool all_writes_fail_ = false, held_ = false, syncs_held_ = false;
   std::uint64_t held_from_ = 0;
   std::uint64_t random_ = 1;

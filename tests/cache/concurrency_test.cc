@@ -6,6 +6,7 @@
 
 #include <array>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <random>
 #include <thread>
@@ -260,6 +261,33 @@ TEST_P(Concurrency, DirectStoresFromManyThreadsAllEnd) {
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(cache->stats().stores, std::uint64_t{kThreads} * 150);
   EXPECT_EQ(cache->stats().store_latency.count, std::uint64_t{kThreads} * 150);
+}
+
+// Who waits for a batch sleeps while another one flushes for all. Nobody may be forgotten when that
+// fails, nor who joins the failed batch before its flusher has told of it.
+TEST_P(Concurrency, DirectStoresFromManyThreadsAllEndWhileEveryFewthSyncFails) {
+  std::atomic<int> running{kThreads};
+  std::array<std::atomic<int>, 2> ended{};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      for (std::uint64_t i = 1; i <= 300; ++i) {
+        const int k = t * kKeysPerThread + static_cast<int>(i % kKeysPerThread);
+        const bool stored = cache->store(key(k), value(k, i)).has_value();
+        ++ended[stored ? 1 : 0];
+        if (stored) check(k, i, cache->lookup(key(k)));
+      }
+      --running;
+    });
+  }
+  for (std::uint64_t round = 0; running > 0; ++round) {
+    faults().fail(FaultyDisk::Op::sync, 1 + round % 5, EIO);
+    std::this_thread::sleep_for(std::chrono::microseconds(200));
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(ended[0] + ended[1], kThreads * 300);
+  EXPECT_GT(ended[0], 0) << "no store has met a failure";
+  EXPECT_GT(ended[1], 0) << "no store has met anything else";
 }
 
 }  // namespace
