@@ -41,11 +41,11 @@ FOREIGN = {
     "openssl/": {"server"},
     "asio": {"server", "examples", "include/rawcache/asio.h"},
     "boost/asio": {"include/rawcache/asio.h"},
-    "linux/": {"src/disk"},
+    "linux/": {"src/base", "src/disk"},
     "sys/ioctl.h": {"src/disk"},
     "fcntl.h": {"src/disk"},
     "sys/eventfd.h": {"src/async"},
-    "unistd.h": {"src/async", "src/disk", "cli", "server", "examples"},
+    "unistd.h": {"src/async", "src/base", "src/disk", "cli", "server", "examples"},
 }
 PRIVATE = ("base", "format", "disk", "batch", "cache", "async", "metrics", "server")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')

@@ -3,25 +3,15 @@
 // device is waited for costs more than the sleep.
 #pragma once
 
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <atomic>
-#include <climits>
 #include <cstdint>
 
 namespace rawcache {
 
 /// Sleeps while `number` is `seen` and nobody wakes all. May return early.
-inline void sleep_while(const std::atomic<std::uint32_t>& number, std::uint32_t seen) {
-  static_assert(sizeof number == sizeof seen);
-  ::syscall(SYS_futex, &number, FUTEX_WAIT_PRIVATE, seen, nullptr, nullptr, 0);
-}
+void sleep_while(const std::atomic<std::uint32_t>& number, std::uint32_t seen);
 
 /// To be called after `number` has changed.
-inline void wake_all(const std::atomic<std::uint32_t>& number) {
-  ::syscall(SYS_futex, &number, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
-}
+void wake_all(const std::atomic<std::uint32_t>& number);
 
 }  // namespace rawcache

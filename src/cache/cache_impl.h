@@ -18,7 +18,6 @@
 //   segment_snapshot.cc  what each segment holds
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -38,6 +37,7 @@
 #include "cache/counters.h"
 #include "cache/departed.h"
 #include "cache/eviction_policy.h"
+#include "cache/flush_turns.h"
 #include "cache/ghost.h"
 #include "cache/index.h"
 #include "cache/log_writer.h"
@@ -223,36 +223,20 @@ class RawDiskCache::Impl {
 
   // flush.cc
   Result<void> make_buffer_room();
-  bool leads(const DirectWrite& direct);
   Result<void> wait_until_durable(DirectWrite& direct);
-  /// The right to flush: one thread at a time has it, others wait for it or for what it brings.
-  class Turn {
-   public:
-    explicit Turn(Impl& impl);
-    /// With a direct write: gives up as soon as that is no longer waiting; then the turn is not
-    /// had.
-    Turn(Impl& impl, const DirectWrite& direct);
-    ~Turn();
-    Turn(const Turn&) = delete;
-    Turn& operator=(const Turn&) = delete;
-    explicit operator bool() const { return had_; }
-
-   private:
-    Impl& impl_;
-    bool had_ = false;
-  };
+  using FlushTurn = FlushTurns::Turn;
   enum class Wait : std::uint8_t { no, for_a_buffer, for_everything };
   /// With the turn: seals and submits the open batch, and completes as much as is to be waited for.
   /// Returns the operations made durable.
-  Result<std::uint64_t> flush_in_turn(const Turn& turn, Wait wait);
+  Result<std::uint64_t> flush_in_turn(const FlushTurn& turn, Wait wait);
   /// Completes everything that is sealed, or else what has become durable since, waiting if need be
   /// until a buffer is free. Returns the operations made durable.
-  Result<std::uint64_t> complete_in_turn(const Turn& turn, Wait wait);
+  Result<std::uint64_t> complete_in_turn(const FlushTurn& turn, Wait wait);
   /// Without the turn: what is sealed now becomes durable, in the hands of those who store if they
   /// go on storing.
   Result<void> complete_sealed();
   void note_durable(const Completed& completed, std::uint64_t start_ns);
-  void fail_in_turn(const Turn& turn, const Error& error);
+  void fail_in_turn(const FlushTurn& turn, const Error& error);
   void fail_direct_writes(const Error& error) REQUIRES(log_mutex_);
   void note_flush(const Completed& completed);
   bool relocate(const Error& error);
@@ -261,11 +245,6 @@ class RawDiskCache::Impl {
   // urgent.cc
   /// An urgent write is about to be appended.
   void note_urgent(DirectWrite* direct);
-  /// Whether the next turn belongs to an urgent write. Not if the last one did: else a stream of
-  /// them would keep everybody else waiting for ever.
-  bool urgent_first() const REQUIRES(turn_mutex_) {
-    return urgent_waiting_ > 0 && !turn_was_urgent_;
-  }
   /// Batches are to be flushed at this size, or earlier while urgent writes come.
   void set_batch_target(std::uint64_t bytes);
 
@@ -445,22 +424,8 @@ class RawDiskCache::Impl {
   std::uint64_t checkpoint_generation_ GUARDED_BY(checkpoint_mutex_) = 0;
   int checkpoint_area_ GUARDED_BY(checkpoint_mutex_) = 0;
 
-  Mutex turn_mutex_;
-  CondVar turn_ended_;
-  bool turn_taken_ GUARDED_BY(turn_mutex_) = false;
-  std::uint32_t urgent_waiting_ GUARDED_BY(turn_mutex_) = 0;  ///< for a turn
-  bool turn_was_urgent_ GUARDED_BY(turn_mutex_) = false;      ///< the present one, or the last
-  /// Of batches up to this one somebody waits for a turn who will flush them, or has.
-  std::uint64_t led_through_ GUARDED_BY(turn_mutex_) = 0;
-  /// Where the others who wait for a batch sleep: counts turns in which one of those ended that
-  /// have this number, by the number of queues. Two, so that those who wait for the next batch
-  /// sleep on.
-  static constexpr std::size_t kFollowerQueues = 2;
-  std::array<std::atomic<std::uint32_t>, kFollowerQueues> batches_ended_{};
+  FlushTurns turns_;
   // These belong to whoever has the turn.
-  std::uint64_t ended_through_ = 0;      ///< batches up to this one have ended
-  std::uint64_t told_through_ = 0;       ///< ... and who waits for them has been woken
-  bool direct_writes_given_up_ = false;  ///< all of them, in this turn
   std::uint32_t failures_in_a_row_ = 0;  ///< of flushes
   FlushCosts flush_costs_;
   std::atomic<std::uint64_t> brief_batch_bytes_{std::uint64_t{1} << 20};  ///< while some are urgent

@@ -10,7 +10,7 @@ Result<void> RawDiskCache::Impl::clear_at(std::int64_t time) try {
   if (closed_.load(std::memory_order_relaxed)) return std::unexpected(Errc::closed);
   if (time <= now()) return clear();
   MutexLock lock(checkpoint_mutex_);
-  const Turn turn(*this);
+  const FlushTurn turn(turns_);
   if (auto settled = settle_superblock(); !settled) return settled;
   (void)complete_in_turn(turn, Wait::for_everything);
   superblock_uncertain_ = true;

@@ -7,7 +7,6 @@
 #include <new>
 #include <thread>
 
-#include "base/futex.h"
 #include "base/mutant.h"
 #include "cache/cache_impl.h"
 
@@ -22,78 +21,9 @@ constexpr std::uint64_t kAdaptiveBatchMin = std::uint64_t{256} << 10;
 
 }  // namespace
 
-// --- Turns ---
-
-RawDiskCache::Impl::Turn::Turn(Impl& impl) : impl_(impl), had_(true) {
-  MutexLock lock(impl_.turn_mutex_);
-  while (impl_.turn_taken_ || impl_.urgent_first()) impl_.turn_ended_.wait(impl_.turn_mutex_);
-  impl_.turn_taken_ = true;
-  impl_.turn_was_urgent_ = false;
-}
-
-RawDiskCache::Impl::Turn::Turn(Impl& impl, const DirectWrite& direct) : impl_(impl) {
-  MutexLock lock(impl_.turn_mutex_);
-  if (direct.urgent) ++impl_.urgent_waiting_;
-  while ((impl_.turn_taken_ || (!direct.urgent && impl_.urgent_first())) && direct.is_waiting()) {
-    impl_.turn_ended_.wait(impl_.turn_mutex_);
-  }
-  had_ = direct.is_waiting();
-  if (direct.urgent && --impl_.urgent_waiting_ == 0 && !had_) impl_.turn_ended_.notify_all();
-  if (!had_) return;
-  impl_.turn_taken_ = true;
-  impl_.turn_was_urgent_ = direct.urgent && !mutated(Mutant::kUrgentStarvesOthers);
-}
-
-RawDiskCache::Impl::Turn::~Turn() {
-  if (!had_) return;
-  // What belongs to the turn is looked at before it is given away.
-  const std::uint64_t batches = impl_.ended_through_ - impl_.told_through_;
-  std::array<bool, kFollowerQueues> ended{};
-  if (batches > 1 || impl_.direct_writes_given_up_) ended.fill(true);
-  if (batches == 1) ended[impl_.ended_through_ % kFollowerQueues] = true;
-  {
-    MutexLock lock(impl_.turn_mutex_);
-    impl_.turn_taken_ = false;
-    // Others may have joined these batches meanwhile, and need somebody who leads.
-    if (impl_.direct_writes_given_up_) impl_.led_through_ = 0;
-    impl_.direct_writes_given_up_ = false;
-    impl_.told_through_ = impl_.ended_through_;
-    for (std::size_t i = 0; i < kFollowerQueues; ++i) {
-      if (ended[i]) impl_.batches_ended_[i].fetch_add(1, std::memory_order_release);
-    }
-  }
-  impl_.turn_ended_.notify_all();  // the next flush can start
-  for (std::size_t i = 0; i < kFollowerQueues; ++i) {
-    if (ended[i]) wake_all(impl_.batches_ended_[i]);
-  }
-}
-
-/// One of those who wait for a batch leads: it waits for a turn and flushes for all of them, and
-/// for those of earlier batches. The others sleep until their batch has ended, and are not woken
-/// for anything else. True: the caller leads. An urgent write always does, because it may come
-/// before who leads.
-bool RawDiskCache::Impl::leads(const DirectWrite& direct) {
-  std::atomic<std::uint32_t>& queue = batches_ended_[direct.batch % kFollowerQueues];
-  while (direct.is_waiting()) {
-    std::uint32_t seen = 0;
-    {
-      MutexLock lock(turn_mutex_);
-      if (direct.urgent || direct.batch > led_through_) {
-        led_through_ = std::max(led_through_, direct.batch);
-        return true;
-      }
-      seen = queue.load(std::memory_order_relaxed);
-    }
-    if (direct.is_waiting()) sleep_while(queue, seen);
-  }
-  return false;
-}
-
-// --- Flushing ---
-
 Result<void> RawDiskCache::Impl::make_buffer_room() {
   const std::uint64_t seals = io_->seals();
-  const Turn turn(*this);
+  const FlushTurn turn(turns_);
   if (io_->seals() != seals) return {};  // whoever had the turn before has done it
   const auto flushed = flush_in_turn(turn, Wait::for_a_buffer);
   if (flushed) return {};
@@ -102,8 +32,8 @@ Result<void> RawDiskCache::Impl::make_buffer_room() {
 }
 
 Result<void> RawDiskCache::Impl::wait_until_durable(DirectWrite& direct) {
-  if (leads(direct)) {
-    while (const Turn turn{*this, direct}) {
+  if (turns_.leads(direct)) {
+    while (const FlushTurn turn{turns_, direct}) {
       (void)flush_in_turn(turn, Wait::for_everything);  // how it went for this write is in `direct`
     }
   }
@@ -116,7 +46,7 @@ Result<std::uint64_t> RawDiskCache::Impl::flush_writes() try {
   if (closed_.load(std::memory_order_relaxed)) return std::unexpected(Errc::closed);
   Result<std::uint64_t> flushed;
   {
-    const Turn turn(*this);
+    const FlushTurn turn(turns_);
     flushed = flush_in_turn(turn, Wait::for_everything);
   }
   if (!flushed) feed_relocation();
@@ -146,7 +76,7 @@ void RawDiskCache::Impl::feed_relocation() try {
 }
 
 /// Nothing that is under way may be changed, so that is waited for.
-void RawDiskCache::Impl::fail_in_turn(const Turn&, const Error& error) {
+void RawDiskCache::Impl::fail_in_turn(const FlushTurn&, const Error& error) {
   io_->halt();
   counters_.flush_failures.add();
   MutexLock lock(log_mutex_);
@@ -159,14 +89,14 @@ void RawDiskCache::Impl::fail_direct_writes(const Error& error) {
     writer_->for_each_direct([=](const DirectWrite& write) { departed->add(write.key_hash); });
   }
   const std::uint64_t before = writer_->withdrawn();
-  direct_writes_given_up_ = true;
+  turns_.note_all_end();
   writer_->fail(error);
   if (writer_->withdrawn() != before) watch_.all_written();
 }
 
 // A lack of memory is a failure like those of the device: what waits is told of it, and everything
 // stays buffered.
-Result<std::uint64_t> RawDiskCache::Impl::flush_in_turn(const Turn& turn, Wait wait) try {
+Result<std::uint64_t> RawDiskCache::Impl::flush_in_turn(const FlushTurn& turn, Wait wait) try {
   if (auto settled = settle_superblock(); !settled) {
     fail_in_turn(turn, settled.error());
     return std::unexpected(settled.error());
@@ -194,7 +124,7 @@ Result<std::uint64_t> RawDiskCache::Impl::flush_in_turn(const Turn& turn, Wait w
   return std::unexpected(Errc::out_of_memory);
 }
 
-Result<std::uint64_t> RawDiskCache::Impl::complete_in_turn(const Turn& turn, Wait wait) try {
+Result<std::uint64_t> RawDiskCache::Impl::complete_in_turn(const FlushTurn& turn, Wait wait) try {
   const std::uint64_t start = monotonic_ns();
   Completed completed = wait == Wait::for_everything ? io_->complete()
                         : wait == Wait::for_a_buffer ? io_->make_room()
@@ -229,7 +159,7 @@ Result<void> RawDiskCache::Impl::complete_sealed() {
   const bool patient = maintenance_.joinable() && disk_->info().background_sync;
   while (io_->seals_done() < seals) {
     {
-      const Turn turn(*this);
+      const FlushTurn turn(turns_);
       auto completed = complete_in_turn(turn, patient ? Wait::no : Wait::for_everything);
       if (!completed) return std::unexpected(completed.error());
     }
@@ -245,7 +175,7 @@ void RawDiskCache::Impl::note_durable(const Completed& completed, std::uint64_t 
   {
     MutexLock lock(log_mutex_);
     writer_->sealed_durable(completed.buffers);
-    ended_through_ = writer_->durable_through();
+    turns_.note_ended_through(writer_->durable_through());
     note_durable();
   }
   if (completed.operations == 0) return;

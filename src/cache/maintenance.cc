@@ -136,7 +136,7 @@ bool RawDiskCache::Impl::checkpoint_due() const {
 Result<RawDiskCache::Impl::Barrier> RawDiskCache::Impl::raise_barrier() {
   Barrier barrier;
   {
-    const Turn turn(*this);
+    const FlushTurn turn(turns_);
     auto flushed = flush_in_turn(turn, Wait::for_a_buffer);
     if (!flushed) return std::unexpected(flushed.error());
     if (superblock_alone_) {
@@ -247,7 +247,7 @@ bool RawDiskCache::Impl::is_disturbed(const Barrier& barrier) {
 Result<void> RawDiskCache::Impl::sync_with_flushes() {
   const std::uint64_t seals = io_->seals();
   {
-    const Turn turn(*this);
+    const FlushTurn turn(turns_);
     if (auto flushed = flush_in_turn(turn, Wait::for_a_buffer); !flushed) {
       return std::unexpected(flushed.error());
     }
@@ -305,7 +305,7 @@ Result<void> RawDiskCache::Impl::clear() try {
 }
 
 Result<void> RawDiskCache::Impl::clear_locked() {
-  const Turn turn(*this);
+  const FlushTurn turn(turns_);
   // Nothing may be under way to segments that are about to be free. How it ends does not matter.
   if (auto settled = settle_superblock(); !settled) return settled;
   (void)complete_in_turn(turn, Wait::for_everything);
@@ -323,9 +323,9 @@ Result<void> RawDiskCache::Impl::clear_locked() {
   superblock_uncertain_ = false;
   written_ = *written;
   clear_at_.store(0, std::memory_order_relaxed);
+  turns_.note_all_end();
   io_->discard();
   writer_->discard();
-  direct_writes_given_up_ = true;
   log_->clear();
   index_->clear();
   if (!mutated(Mutant::kClearForgetsLoads)) watch_.all_written();

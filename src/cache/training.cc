@@ -72,7 +72,7 @@ Result<void> RawDiskCache::Impl::train_dictionary() try {
                                                           " small values teach no dictionary"));
   }
   // With the turn and nothing under way, because a failed sync is told only once.
-  const Turn turn(*this);
+  const FlushTurn turn(turns_);
   (void)complete_in_turn(turn, Wait::for_everything);
   auto added = dictionaries.add(*disk_, dictionary);
   // A checkpoint may be under way, whose writes this sync was for, too.
