@@ -11,8 +11,8 @@
 
 namespace rawcache {
 
-/// The right to flush: one thread at a time has it. Threads: all functions may be called from any,
-/// but for those that take a Turn.
+/// The right to flush: one thread at a time has it. Threads: any; what notes something is for
+/// whoever has the turn.
 class FlushTurns {
  public:
   /// Waits for the turn and has it for as long as it lives.
@@ -41,7 +41,7 @@ class FlushTurns {
   /// With the turn: the direct writes of batches up to this one have ended.
   void note_ended_through(std::uint64_t batch) { ended_through_ = batch; }
   /// With the turn: every direct write ends, whatever its batch; later ones may join the same
-  /// batches. To be called before that.
+  /// batches. To be called before they do.
   void note_all_end() { all_end_ = true; }
 
  private:
