@@ -65,25 +65,31 @@ TEST(SharedMutex, AWriterWaitsForTheLastReaderAndReadersForTheWriter) {
 }
 
 TEST(SharedMutex, NobodySeesWhatAWriterHasHalfDone) {
-  constexpr int kWriters = 2, kReaders = 3, kRounds = 20'000;
+  constexpr int kWriters = 2, kReaders = 3, kRounds = 2'000;
   SharedMutex mutex;
   int one = 0, other = 0;
   std::atomic<int> halves{0};
+  std::latch start(kWriters + kReaders);
   std::vector<std::jthread> threads;
   for (int i = 0; i < kWriters; ++i) {
     threads.emplace_back([&] {
+      start.arrive_and_wait();
       for (int round = 0; round < kRounds; ++round) {
         const WriteLock lock(mutex);
         ++one;
+        std::this_thread::yield();  // half done, for whoever would look
         ++other;
       }
     });
   }
   for (int i = 0; i < kReaders; ++i) {
     threads.emplace_back([&] {
+      start.arrive_and_wait();
       for (int round = 0; round < kRounds; ++round) {
         const ReadLock lock(mutex);
-        if (one != other) ++halves;
+        const int first = one;
+        std::this_thread::yield();
+        if (first != other) ++halves;
       }
     });
   }
