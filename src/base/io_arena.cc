@@ -1,53 +1,15 @@
 #include "base/io_arena.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstdint>
 #include <new>
-#include <optional>
 #include <utility>
 
-#include "base/assert.h"
 #include "base/math.h"
 
 namespace rawcache {
 
 namespace {
-
-constexpr std::size_t kWordBits = 64;
-
-/// The first run of `length` clear bits within [begin, end).
-std::optional<std::size_t> find_clear_run(std::span<const std::uint64_t> bits, std::size_t begin,
-                                          std::size_t end, std::size_t length) {
-  std::size_t run_begin = begin;
-  for (std::size_t at = begin; at < end;) {
-    const std::uint64_t word = bits[at / kWordBits] >> (at % kWordBits);
-    const std::size_t left = std::min(kWordBits - at % kWordBits, end - at);
-    const std::size_t clear = std::min<std::size_t>(std::countr_zero(word), left);
-    at += clear;
-    if (at - run_begin >= length) return run_begin;
-    if (clear < left) {
-      at += static_cast<std::size_t>(std::countr_one(word >> clear));
-      run_begin = at;
-    }
-  }
-  return std::nullopt;
-}
-
-/// Inverts the bits of [begin, begin + length), which must all be `expected` before.
-void flip_run(std::span<std::uint64_t> bits, std::size_t begin, std::size_t length, bool expected) {
-  while (length > 0) {
-    const std::size_t shift = begin % kWordBits;
-    const std::size_t count = std::min(kWordBits - shift, length);
-    const std::uint64_t ones =
-        count == kWordBits ? ~std::uint64_t{0} : (std::uint64_t{1} << count) - 1;
-    std::uint64_t& word = bits[begin / kWordBits];
-    RAWCACHE_ASSERT((word >> shift & ones) == (expected ? ones : 0));
-    word ^= ones << shift;
-    begin += count;
-    length -= count;
-  }
-}
 
 /// Allocates so many more bytes behind what std::allocate_shared asks for and says where they are,
 /// so that a value, its reference count and what counts it are one piece of memory.
@@ -84,29 +46,28 @@ struct IoArena::HeapBytes {
   std::size_t bytes;
 };
 
-std::shared_ptr<IoArena> IoArena::create(std::size_t bytes) {
+std::shared_ptr<IoArena> IoArena::create(std::size_t bytes) try {
   if (bytes > SIZE_MAX / 2) return nullptr;
   AlignedBuffer memory =
       AlignedBuffer::allocate(round_up(std::max<std::size_t>(bytes, 1), kPageBytes));
   if (memory.empty()) return nullptr;
   return std::shared_ptr<IoArena>(new IoArena(std::move(memory)));
+} catch (const std::bad_alloc&) {
+  return nullptr;
 }
 
 IoArena::IoArena(AlignedBuffer memory)
-    : memory_(std::move(memory)), used_(divide_up(memory_.size() / kPageBytes, kWordBits)) {}
+    : memory_(std::move(memory)), taken_(memory_.size() / kPageBytes) {}
 
 IoLease IoArena::lease(std::size_t size) {
   if (size > memory_.size()) return {};
-  const std::size_t arena_pages = memory_.size() / kPageBytes;
   const std::size_t pages = divide_up(std::max<std::size_t>(size, 1), kPageBytes);
   std::size_t first = 0;
   {
     MutexLock lock(mutex_);
-    free_from_ = find_clear_run(used_, free_from_, arena_pages, 1).value_or(arena_pages);
-    const auto found = find_clear_run(used_, free_from_, arena_pages, pages);
+    const auto found = taken_.take(pages);
     if (!found) return {};
     first = *found;
-    flip_run(used_, first, pages, false);
   }
   leased_bytes_.fetch_add(pages * kPageBytes, std::memory_order_relaxed);
   std::byte* const data = memory_.data() + first * kPageBytes;
@@ -119,8 +80,7 @@ IoLease IoArena::lease(std::size_t size) {
 void IoArena::release(std::size_t first_page, std::size_t pages) {
   {
     MutexLock lock(mutex_);
-    flip_run(used_, first_page, pages, true);
-    free_from_ = std::min(free_from_, first_page);
+    taken_.give_back(first_page, pages);
   }
   leased_bytes_.fetch_sub(pages * kPageBytes, std::memory_order_relaxed);
 }

@@ -3,13 +3,12 @@
 
 #include <atomic>
 #include <cstddef>
-#include <cstdint>
 #include <memory>
 #include <span>
-#include <vector>
 
 #include "base/aligned_buffer.h"
 #include "base/mutex.h"
+#include "base/run_map.h"
 
 namespace rawcache {
 
@@ -21,8 +20,7 @@ struct IoLease {
 };
 
 /// Hands out runs of 4 KiB pages from one block of memory, and copies on the heap beside it, both
-/// bounded. The lowest free run is handed out first: so the same few pages are used again and again
-/// and stay in the processor's caches, which makes reads into them faster by a tenth. Leases keep
+/// bounded. The lowest free run is handed out first, which makes reads into it faster by a tenth. Leases keep
 /// the arena alive, so values outlive the cache. Threads: any.
 class IoArena : public std::enable_shared_from_this<IoArena> {
  public:
@@ -54,8 +52,7 @@ class IoArena : public std::enable_shared_from_this<IoArena> {
   std::atomic<std::size_t> leased_bytes_{0};
   std::atomic<std::size_t> heap_bytes_{0};
   Mutex mutex_;
-  std::vector<std::uint64_t> used_ GUARDED_BY(mutex_);  ///< one bit per page
-  std::size_t free_from_ GUARDED_BY(mutex_) = 0;        ///< no page before it is free
+  RunMap taken_ GUARDED_BY(mutex_);  ///< pages
 };
 
 }  // namespace rawcache

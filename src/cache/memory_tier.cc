@@ -33,17 +33,6 @@ constexpr std::uint32_t kReuseFirstsMax = 1024;  ///< after so many the older co
 /// bounds the time under the lock.
 constexpr int kRoundsMax = 128;
 
-// What malloc takes for a block.
-constexpr std::uint64_t kHeapOverhead = 8;
-constexpr std::uint64_t kHeapUnit = 16;
-constexpr std::uint64_t kPagedFrom = std::uint64_t{128} << 10;
-constexpr std::uint64_t kPageBytes = 4096;
-
-std::uint64_t heap_bytes(std::uint64_t bytes) {
-  return bytes < kPagedFrom ? round_up(bytes + kHeapOverhead, kHeapUnit)
-                            : round_up(bytes + 2 * kHeapOverhead, kPageBytes);
-}
-
 std::size_t shards_for(std::uint64_t bytes) {
   return std::clamp<std::uint64_t>(bytes / kShardBytesMin, 1, kShardsMax);
 }
@@ -99,10 +88,10 @@ class MemoryTier::Allocator {
 
   T* allocate(std::size_t count) {
     static_assert(sizeof(T) <= sizeof(Item) + kControlBytes);
-    return static_cast<T*>(::operator new(count * sizeof(T) + more_bytes_));
+    return static_cast<T*>(account_->memory().allocate(count * sizeof(T) + more_bytes_));
   }
-  void deallocate(T* memory, std::size_t) {
-    ::operator delete(memory);
+  void deallocate(T* memory, std::size_t count) {
+    account_->memory().deallocate(memory, count * sizeof(T) + more_bytes_);
     account_->give_back(charge_);
   }
   friend bool operator==(const Allocator&, const Allocator&) = default;
@@ -168,7 +157,8 @@ Value MemoryTier::value_of(const ItemPointer& item) {
 }
 
 std::uint64_t MemoryTier::charge_of(std::size_t key_bytes, std::size_t value_bytes) {
-  return heap_bytes(sizeof(Item) + Allocator<Item>::kControlBytes + key_bytes + value_bytes);
+  return ItemMemory::charge_of(sizeof(Item) + Allocator<Item>::kControlBytes + key_bytes +
+                               value_bytes);
 }
 
 // --- Reading ---

@@ -12,6 +12,7 @@
 #include "base/mutex.h"
 #include "base/published.h"
 #include "cache/ghost.h"
+#include "cache/item_memory.h"
 #include "rawcache/value.h"
 
 namespace rawcache {
@@ -85,16 +86,18 @@ class MemoryTier {
   class Allocator;
   using ItemPointer = std::shared_ptr<Item>;
 
-  /// Memory in use; outlives the tier as long as values do.
+  /// Memory of items, and how much is in use; outlives the tier as long as values do.
   class Account {
    public:
-    explicit Account(std::uint64_t bytes_max) : bytes_max_(bytes_max) {}
+    explicit Account(std::uint64_t bytes_max) : bytes_max_(bytes_max), memory_(bytes_max) {}
+    ItemMemory& memory() { return memory_; }
     bool take(std::uint64_t bytes);
     void give_back(std::uint64_t bytes) { bytes_.fetch_sub(bytes, std::memory_order_relaxed); }
     std::uint64_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
 
    private:
     const std::uint64_t bytes_max_;
+    ItemMemory memory_;
     std::atomic<std::uint64_t> bytes_{0};
   };
 

@@ -1,0 +1,87 @@
+#include "base/run_map.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "base/assert.h"
+#include "base/math.h"
+
+namespace rawcache {
+
+namespace {
+constexpr std::size_t kWordBits = 64;
+static_assert(RunMap::kBlockUnits % kWordBits == 0);
+}  // namespace
+
+RunMap::RunMap(std::size_t units)
+    : units_(units),
+      taken_(divide_up(units, kWordBits)),
+      blocks_(divide_up(units, kBlockUnits)) {}
+
+bool RunMap::is_taken(std::size_t unit) const {
+  return (taken_[unit / kWordBits] >> (unit % kWordBits) & 1) != 0;
+}
+
+std::optional<std::size_t> RunMap::take(std::size_t length) {
+  RAWCACHE_ASSERT(length > 0);
+  for (std::size_t block = 0; block < blocks_.size(); ++block) {
+    if (blocks_[block].longest < length) continue;
+    const auto found = find_in(block, length);
+    if (found) {
+      flip(*found, length, false);
+      return found;
+    }
+    blocks_[block].longest = static_cast<std::uint32_t>(length - 1);
+  }
+  return std::nullopt;
+}
+
+void RunMap::give_back(std::size_t first, std::size_t length) {
+  flip(first, length, true);
+  const std::size_t first_block = first / kBlockUnits;
+  for (std::size_t block = first_block; block * kBlockUnits < first + length; ++block) {
+    blocks_[block].longest = UINT32_MAX;
+  }
+  // Runs that reach this far from blocks before it may have become longer.
+  for (std::size_t block = first_block; block > 0 && !is_taken(block * kBlockUnits - 1); --block) {
+    blocks_[block - 1].longest = UINT32_MAX;
+    if (blocks_[block - 1].taken > 0) break;
+  }
+}
+
+/// The first free run of `length` that begins in this block.
+std::optional<std::size_t> RunMap::find_in(std::size_t block, std::size_t length) const {
+  const std::size_t block_end = std::min((block + 1) * kBlockUnits, units_);
+  std::size_t run_begin = block * kBlockUnits;
+  for (std::size_t at = run_begin; at < units_ && run_begin < block_end;) {
+    const std::uint64_t word = taken_[at / kWordBits] >> (at % kWordBits);
+    const std::size_t left = std::min(kWordBits - at % kWordBits, units_ - at);
+    const std::size_t clear = std::min<std::size_t>(std::countr_zero(word), left);
+    at += clear;
+    if (at - run_begin >= length) return run_begin;
+    if (clear < left) {
+      at += static_cast<std::size_t>(std::countr_one(word >> clear));
+      run_begin = at;
+    }
+  }
+  return std::nullopt;
+}
+
+void RunMap::flip(std::size_t first, std::size_t length, bool taken_before) {
+  while (length > 0) {
+    const std::size_t shift = first % kWordBits;
+    const std::size_t count = std::min(kWordBits - shift, length);
+    const std::uint64_t ones =
+        count == kWordBits ? ~std::uint64_t{0} : (std::uint64_t{1} << count) - 1;
+    std::uint64_t& word = taken_[first / kWordBits];
+    RAWCACHE_ASSERT((word >> shift & ones) == (taken_before ? ones : 0));
+    word ^= ones << shift;
+    std::uint32_t& taken = blocks_[first / kBlockUnits].taken;
+    const auto changed = static_cast<std::uint32_t>(count);
+    taken = taken_before ? taken - changed : taken + changed;
+    first += count;
+    length -= count;
+  }
+}
+
+}  // namespace rawcache

@@ -1,0 +1,109 @@
+// Guards that a unit is never taken twice, that runs are the lowest there are and that every run
+// that is free is found, by comparing random use with a plain model.
+#include "base/run_map.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+#include <vector>
+
+namespace rawcache {
+namespace {
+
+constexpr std::size_t kBlock = RunMap::kBlockUnits;
+
+struct Run {
+  std::size_t first, length;
+};
+
+/// One flag per unit.
+class Model {
+ public:
+  explicit Model(std::size_t units) : taken_(units) {}
+  std::optional<std::size_t> take(std::size_t length) {
+    const auto at = std::search_n(taken_.begin(), taken_.end(), length, false);
+    if (at == taken_.end()) return std::nullopt;
+    std::fill_n(at, length, true);
+    return static_cast<std::size_t>(at - taken_.begin());
+  }
+  void give_back(const Run& run) {
+    std::fill_n(taken_.begin() + static_cast<std::ptrdiff_t>(run.first), run.length, false);
+  }
+  std::size_t taken_in(std::size_t block) const {
+    const auto begin = taken_.begin() + static_cast<std::ptrdiff_t>(block * kBlock);
+    const auto left = static_cast<std::size_t>(taken_.end() - begin);
+    return static_cast<std::size_t>(
+        std::count(begin, begin + static_cast<std::ptrdiff_t>(std::min(kBlock, left)), true));
+  }
+
+ private:
+  std::vector<bool> taken_;
+};
+
+void compare(std::size_t units, std::size_t length_max, unsigned seed) {
+  RunMap map(units);
+  Model model(units);
+  std::vector<Run> runs;
+  std::mt19937 random(seed);
+  std::size_t refused = 0;
+  for (int step = 0; step < 4000; ++step) {
+    // Fuller and emptier in turn.
+    const bool take = runs.empty() || random() % 10 < (step / 500 % 2 == 0 ? 8 : 3);
+    if (take) {
+      const std::size_t length = 1 + random() % (random() % 4 == 0 ? length_max : 8);
+      const auto first = map.take(length);
+      ASSERT_EQ(first, model.take(length)) << "step " << step << ", length " << length;
+      if (first) {
+        runs.push_back({*first, length});
+      } else {
+        ++refused;
+      }
+    } else {
+      std::swap(runs[random() % runs.size()], runs.back());
+      map.give_back(runs.back().first, runs.back().length);
+      model.give_back(runs.back());
+      runs.pop_back();
+    }
+  }
+  EXPECT_GT(refused, 0u) << "never full";
+  for (std::size_t block = 0; block < map.blocks(); ++block) {
+    EXPECT_EQ(map.taken_in(block), model.taken_in(block)) << block;
+  }
+}
+
+TEST(RunMap, FindsWhatAPlainModelFinds) {
+  compare(3 * kBlock, 1000, 1);
+  compare(3 * kBlock + 77, kBlock / 2, 2);
+  compare(4 * kBlock, 3 * kBlock, 3);
+  compare(kBlock - 1, 200, 4);
+  compare(130, 100, 5);
+}
+
+TEST(RunMap, ARunMayReachOverSeveralBlocks) {
+  RunMap map(5 * kBlock);
+  ASSERT_EQ(map.take(kBlock / 2), 0u);
+  ASSERT_EQ(map.take(4 * kBlock), kBlock / 2);
+  EXPECT_FALSE(map.take(kBlock));
+  map.give_back(kBlock / 2, 4 * kBlock);
+  EXPECT_EQ(map.take(4 * kBlock + kBlock / 2), kBlock / 2);
+}
+
+TEST(RunMap, WhatIsGivenBackInPiecesIsOneRunAgain) {
+  RunMap map(4 * kBlock);
+  ASSERT_EQ(map.take(4 * kBlock), 0u);
+  for (const std::size_t first : {std::size_t{0}, 2 * kBlock, kBlock}) {
+    EXPECT_FALSE(map.take(3 * kBlock));
+    map.give_back(first, kBlock);
+  }
+  EXPECT_EQ(map.take(3 * kBlock), 0u) << "runs that began in earlier blocks have grown";
+}
+
+TEST(RunMap, NoUnitsAreNone) {
+  RunMap map(0);
+  EXPECT_EQ(map.blocks(), 0u);
+  EXPECT_FALSE(map.take(1));
+}
+
+}  // namespace
+}  // namespace rawcache

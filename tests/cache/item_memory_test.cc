@@ -1,0 +1,130 @@
+// Guards that items do not overlap, that the memory of large ones is used again and given back when
+// they have left, and that they are served from the heap where no run is free.
+#include "cache/item_memory.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <random>
+#include <thread>
+#include <vector>
+
+namespace rawcache {
+namespace {
+
+constexpr std::size_t kHuge = std::size_t{2} << 20;
+constexpr std::uint64_t kBytes = 32 * kHuge;
+constexpr std::size_t kLarge = ItemMemory::kLargeBytes;
+
+struct Held {
+  void* memory;
+  std::size_t bytes;
+  unsigned char mark;
+};
+
+Held hold(ItemMemory& memory, std::size_t bytes, unsigned char mark) {
+  Held held{memory.allocate(bytes), bytes, mark};
+  std::memset(held.memory, mark, bytes);
+  return held;
+}
+
+bool is_untouched(const Held& held) {
+  const auto* const bytes = static_cast<const unsigned char*>(held.memory);
+  return std::all_of(bytes, bytes + held.bytes, [&](unsigned char b) { return b == held.mark; });
+}
+
+void let_go(ItemMemory& memory, const Held& held) {
+  EXPECT_TRUE(is_untouched(held));
+  memory.deallocate(held.memory, held.bytes);
+}
+
+TEST(ItemMemory, ItemsOfAllSizesDoNotOverlap) {
+  ItemMemory memory(kBytes);
+  std::vector<Held> items;
+  std::mt19937 random(7);
+  for (int step = 0; step < 3000; ++step) {
+    if (items.size() < 200 && (items.empty() || random() % 2 == 0)) {
+      const std::size_t bytes = 1 + random() % (random() % 8 == 0 ? 2 * kHuge : 2 * kLarge);
+      items.push_back(hold(memory, bytes, static_cast<unsigned char>(step)));
+    } else {
+      std::swap(items[random() % items.size()], items.back());
+      let_go(memory, items.back());
+      items.pop_back();
+    }
+  }
+  for (const Held& held : items) let_go(memory, held);
+}
+
+TEST(ItemMemory, SmallItemsAndLittleMemoryTakeNothingOfTheRange) {
+  ItemMemory memory(kBytes), little(kHuge);
+  const Held small = hold(memory, kLarge - 1, 1);
+  const Held large = hold(little, kLarge, 2);
+  EXPECT_EQ(memory.resident_bytes(), 0u);
+  EXPECT_EQ(little.resident_bytes(), 0u);
+  let_go(memory, small);
+  let_go(little, large);
+}
+
+TEST(ItemMemory, MemoryOfWhatHasLeftIsUsedAgain) {
+  ItemMemory memory(kBytes);
+  for (int round = 0; round < 1000; ++round) {
+    let_go(memory, hold(memory, kLarge + 100, static_cast<unsigned char>(round)));
+  }
+  EXPECT_EQ(memory.resident_bytes(), kHuge);
+}
+
+TEST(ItemMemory, WhatIsNotUsedGoesBackToTheSystem) {
+  ItemMemory memory(kBytes);
+  std::vector<Held> items;
+  while (items.size() * (kLarge + 1024) < kBytes / 2) {
+    items.push_back(hold(memory, kLarge + 1, 3));
+  }
+  EXPECT_GE(memory.resident_bytes(), kBytes / 2);
+  for (const Held& held : items) let_go(memory, held);
+  EXPECT_LE(memory.resident_bytes(), 2 * kHuge);
+  // And again, now that some of it has been given back.
+  for (Held& held : items) held = hold(memory, kLarge + 1, 4);
+  for (const Held& held : items) let_go(memory, held);
+  EXPECT_LE(memory.resident_bytes(), 2 * kHuge);
+}
+
+TEST(ItemMemory, MoreThanTheRangeHoldsComesFromTheHeap) {
+  ItemMemory memory(kBytes);
+  std::vector<Held> items;
+  for (std::size_t i = 0; i < 2 * kBytes / kHuge; ++i) {
+    items.push_back(hold(memory, kHuge, static_cast<unsigned char>(i)));
+  }
+  EXPECT_EQ(memory.resident_bytes(), kBytes);
+  for (const Held& held : items) let_go(memory, held);
+  EXPECT_LE(memory.resident_bytes(), 2 * kHuge);
+}
+
+TEST(ItemMemory, ManyThreadsMayUseIt) {
+  ItemMemory memory(kBytes);
+  std::atomic<int> wrong = 0;
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      std::mt19937 random(t);
+      std::vector<Held> items;
+      for (int step = 0; step < 500; ++step) {
+        if (items.size() < 20) {
+          items.push_back(hold(memory, kLarge + random() % kLarge, static_cast<unsigned char>(t)));
+        } else {
+          std::swap(items[random() % items.size()], items.back());
+          if (!is_untouched(items.back())) ++wrong;
+          memory.deallocate(items.back().memory, items.back().bytes);
+          items.pop_back();
+        }
+      }
+      for (const Held& held : items) memory.deallocate(held.memory, held.bytes);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0);
+}
+
+}  // namespace
+}  // namespace rawcache
