@@ -20,8 +20,8 @@ struct IoLease {
 };
 
 /// Hands out runs of 4 KiB pages from one block of memory, and copies on the heap beside it, both
-/// bounded. The lowest free run is handed out first, which makes reads into it faster by a tenth. Leases keep
-/// the arena alive, so values outlive the cache. Threads: any.
+/// bounded. The lowest free run is handed out first, which makes reads into it faster by a tenth.
+/// Leases keep the arena alive, so values outlive the cache. Threads: any.
 class IoArena : public std::enable_shared_from_this<IoArena> {
  public:
   static constexpr std::size_t kPageBytes = 4096;

@@ -16,7 +16,8 @@ static_assert(RunMap::kBlockUnits % kWordBits == 0);
 RunMap::RunMap(std::size_t units)
     : units_(units),
       taken_(divide_up(units, kWordBits)),
-      blocks_(divide_up(units, kBlockUnits)) {}
+      blocks_(divide_up(units, kBlockUnits)),
+      longest_in_group_(divide_up(blocks_.size(), kGroupBlocks), SIZE_MAX) {}
 
 bool RunMap::is_taken(std::size_t unit) const {
   return (taken_[unit / kWordBits] >> (unit % kWordBits) & 1) != 0;
@@ -24,14 +25,25 @@ bool RunMap::is_taken(std::size_t unit) const {
 
 std::optional<std::size_t> RunMap::take(std::size_t length) {
   RAWCACHE_ASSERT(length > 0);
-  for (std::size_t block = 0; block < blocks_.size(); ++block) {
+  for (std::size_t group = 0; group < longest_in_group_.size(); ++group) {
+    if (longest_in_group_[group] < length) continue;
+    const auto found = take_in_group(group, length);
+    if (found) return found;
+    longest_in_group_[group] = length - 1;
+  }
+  return std::nullopt;
+}
+
+std::optional<std::size_t> RunMap::take_in_group(std::size_t group, std::size_t length) {
+  const std::size_t end = std::min((group + 1) * kGroupBlocks, blocks_.size());
+  for (std::size_t block = group * kGroupBlocks; block < end; ++block) {
     if (blocks_[block].longest < length) continue;
     const auto found = find_in(block, length);
     if (found) {
       flip(*found, length, false);
       return found;
     }
-    blocks_[block].longest = static_cast<std::uint32_t>(length - 1);
+    blocks_[block].longest = length - 1;
   }
   return std::nullopt;
 }
@@ -39,20 +51,43 @@ std::optional<std::size_t> RunMap::take(std::size_t length) {
 void RunMap::give_back(std::size_t first, std::size_t length) {
   flip(first, length, true);
   const std::size_t first_block = first / kBlockUnits;
-  for (std::size_t block = first_block; block * kBlockUnits < first + length; ++block) {
-    blocks_[block].longest = UINT32_MAX;
+  const std::size_t last_block = (first + length - 1) / kBlockUnits;
+  for (std::size_t block = first_block; block <= last_block; ++block) {
+    const std::size_t begin = block * kBlockUnits;
+    const auto freed = static_cast<std::uint32_t>(std::max(first, begin) - begin);
+    blocks_[block].first_free = std::min(blocks_[block].first_free, freed);
+    note_free_in(block);
   }
   // Runs that reach this far from blocks before it may have become longer.
   for (std::size_t block = first_block; block > 0 && !is_taken(block * kBlockUnits - 1); --block) {
-    blocks_[block - 1].longest = UINT32_MAX;
+    note_free_in(block - 1);
     if (blocks_[block - 1].taken > 0) break;
   }
 }
 
+void RunMap::note_free_in(std::size_t block) {
+  blocks_[block].longest = SIZE_MAX;
+  longest_in_group_[block / kGroupBlocks] = SIZE_MAX;
+}
+
+/// The first free unit of [begin, end), or `end`.
+std::size_t RunMap::next_free(std::size_t begin, std::size_t end) const {
+  while (begin < end) {
+    const std::uint64_t word = taken_[begin / kWordBits] >> (begin % kWordBits);
+    const auto ones = static_cast<std::size_t>(std::countr_one(word));
+    const std::size_t left = kWordBits - begin % kWordBits;
+    begin += ones;
+    if (ones < left) break;
+  }
+  return std::min(begin, end);
+}
+
 /// The first free run of `length` that begins in this block.
-std::optional<std::size_t> RunMap::find_in(std::size_t block, std::size_t length) const {
-  const std::size_t block_end = std::min((block + 1) * kBlockUnits, units_);
-  std::size_t run_begin = block * kBlockUnits;
+std::optional<std::size_t> RunMap::find_in(std::size_t block, std::size_t length) {
+  const std::size_t block_begin = block * kBlockUnits;
+  const std::size_t block_end = std::min(block_begin + kBlockUnits, units_);
+  std::size_t run_begin = next_free(block_begin + blocks_[block].first_free, block_end);
+  blocks_[block].first_free = static_cast<std::uint32_t>(run_begin - block_begin);
   for (std::size_t at = run_begin; at < units_ && run_begin < block_end;) {
     const std::uint64_t word = taken_[at / kWordBits] >> (at % kWordBits);
     const std::size_t left = std::min(kWordBits - at % kWordBits, units_ - at);

@@ -10,11 +10,12 @@ namespace rawcache {
 
 /// Hands out runs of units, the lowest first: so the same memory is used again and again and stays
 /// in the processor's caches, and what is not needed stays untouched. A unit takes a bit and a
-/// little. Threads: one at a time.
+/// little. A search skips blocks, and groups of blocks, in which no run is long enough. Threads:
+/// one at a time.
 class RunMap {
  public:
-  /// Units are counted by blocks of so many, which a search skips whole.
-  static constexpr std::size_t kBlockUnits = 2048;
+  /// Units are counted by blocks of so many.
+  static constexpr std::size_t kBlockUnits = 16384;
 
   /// All units are free. Throws std::bad_alloc.
   explicit RunMap(std::size_t units);
@@ -28,18 +29,24 @@ class RunMap {
   std::size_t taken_in(std::size_t block) const { return blocks_[block].taken; }
 
  private:
+  static constexpr std::size_t kGroupBlocks = 64;
   struct Block {
     std::uint32_t taken = 0;
-    std::uint32_t longest = UINT32_MAX;  ///< no run that begins here is longer
+    std::uint32_t first_free = 0;    ///< no unit of the block before it is free
+    std::size_t longest = SIZE_MAX;  ///< no run that begins here is longer
   };
 
-  std::optional<std::size_t> find_in(std::size_t block, std::size_t length) const;
+  std::optional<std::size_t> take_in_group(std::size_t group, std::size_t length);
+  std::optional<std::size_t> find_in(std::size_t block, std::size_t length);
+  std::size_t next_free(std::size_t begin, std::size_t end) const;
+  void note_free_in(std::size_t block);
   void flip(std::size_t first, std::size_t length, bool taken_before);
   bool is_taken(std::size_t unit) const;
 
   const std::size_t units_;
   std::vector<std::uint64_t> taken_;  ///< one bit per unit
   std::vector<Block> blocks_;
+  std::vector<std::size_t> longest_in_group_;  ///< likewise, for kGroupBlocks
 };
 
 }  // namespace rawcache

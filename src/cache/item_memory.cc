@@ -18,8 +18,8 @@ constexpr std::uint64_t kHeapUnit = 16;
 constexpr std::uint64_t kPagedFrom = std::uint64_t{128} << 10;
 constexpr std::uint64_t kPageBytes = 4096;
 
-/// Of the range: an item of kLargeBytes loses a sixty-fourth to it.
-constexpr std::size_t kUnitBytes = 1024;
+/// Of the range: an item of kLargeBytes loses a thirty-second to it.
+constexpr std::size_t kUnitBytes = 128;
 constexpr std::size_t kHugePageBytes = kUnitBytes * RunMap::kBlockUnits;
 /// Of less memory huge pages would be too coarse.
 constexpr std::uint64_t kRangeBytesMin = 8 * kHugePageBytes;

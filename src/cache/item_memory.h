@@ -22,7 +22,7 @@ std::uint64_t heap_bytes(std::uint64_t bytes);
 class ItemMemory {
  public:
   /// Items of this size or more are large, bytes.
-  static constexpr std::size_t kLargeBytes = std::size_t{32} << 10;
+  static constexpr std::size_t kLargeBytes = std::size_t{2} << 10;
 
   /// For large items of `bytes_max` together. Of little memory, or if there are no addresses for
   /// it, all come from the heap. Throws std::bad_alloc.

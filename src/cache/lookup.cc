@@ -50,7 +50,7 @@ Extent RawDiskCache::Impl::extent_of(Location location) const {
 std::optional<Result<Value>> RawDiskCache::Impl::verify(std::string_view key,
                                                         const Located& located, ReadAnswer read) {
   const Place place{superblock_.id, located.location.offset, located.generation};
-  if (memory_) memory_->prefetch(located.key_hash);
+  if (memory_) memory_->prefetch_fill(located.key_hash);
   const auto entry = decode_entry(*read.bytes, place);
   const bool other_key = entry && entry->key != key && !mutated(Mutant::kKeyNotCompared);
   if (!entry || entry->kind != EntryKind::value || other_key) {
@@ -168,6 +168,7 @@ Result<Value> RawDiskCache::Impl::find_value(std::string_view key, LatencyTimer*
 
 Result<Value> RawDiskCache::Impl::find_indexed(std::string_view key, std::uint64_t key_hash,
                                                LatencyTimer* timer) {
+  if (memory_) memory_->prefetch_find(key_hash);
   for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
     const auto located = locate(key_hash);
     if (!located) return std::unexpected(Errc::not_found);
@@ -264,6 +265,7 @@ void RawDiskCache::Impl::find_values(std::span<const std::string_view> keys,
     }
     hashes[i] = hash_key(keys[i], superblock_.id);
     index_->prefetch(hashes[i]);
+    if (memory_) memory_->prefetch_find(hashes[i]);
   }
   std::vector<Located> located;
   std::vector<Extent> extents;

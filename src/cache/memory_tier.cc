@@ -1,6 +1,7 @@
 #include "cache/memory_tier.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstdlib>
 #include <new>
 #include <utility>
@@ -25,6 +26,9 @@ constexpr std::uint64_t kItemShare = 8;    ///< a larger share of it is not give
 /// Larger values are copied only when they are read for the second time.
 constexpr std::size_t kCopyAtOnceBytes = std::size_t{64} << 10;
 constexpr std::uint8_t kHitsMax = 3;
+/// With so many bits of its filter set a chain's are counted anew.
+constexpr int kFilterBitsMax = 8;
+constexpr std::size_t kCacheLineBytes = 64;
 /// Copies of first reads pay if at least this share of them is read again.
 constexpr std::uint32_t kReuseShare = 8;
 constexpr std::uint32_t kReuseFirstsMin = 64;    ///< so many first reads before there is a doubt
@@ -133,8 +137,14 @@ MemoryTier::MemoryTier(std::uint64_t bytes_max, std::size_t shards, std::uint64_
                        shards * heap_bytes(kChainsMin * sizeof(Chain)));
   for (Shard& shard : shards_) {
     MutexLock lock(shard.mutex);
-    shard.chains.resize(kChainsMin);
+    shard.use(std::vector<Chain>(kChainsMin));
   }
+}
+
+void MemoryTier::Shard::use(std::vector<Chain> others) {
+  chains = std::move(others);
+  chains_at.set(reinterpret_cast<std::uintptr_t>(chains.data()));
+  chains_mask.set(chains.size() - 1);
 }
 
 MemoryTier::~MemoryTier() { clear(); }
@@ -162,6 +172,13 @@ std::uint64_t MemoryTier::charge_of(std::size_t key_bytes, std::size_t value_byt
 }
 
 // --- Reading ---
+
+// Chains that grow meanwhile are fetched in vain, no more.
+void MemoryTier::prefetch_find(std::uint64_t key_hash) const {
+  const Shard& shard = shards_[shard_number(key_hash)];
+  const std::size_t number = chain_number(key_hash, shard.chains_mask.get());
+  __builtin_prefetch(reinterpret_cast<const void*>(shard.chains_at.get() + number * sizeof(Chain)));
+}
 
 std::optional<Value> MemoryTier::find(std::string_view key, std::uint64_t key_hash,
                                       EntryPlace place) {
@@ -302,10 +319,18 @@ void MemoryTier::grow(Shard& shard) try {
       to.first = std::move(item);
     }
   }
-  shard.chains = std::move(chains);
+  shard.use(std::move(chains));
   account_->give_back(before);
 } catch (const std::bad_alloc&) {
   account_->give_back(heap_bytes(2 * shard.chains.size() * sizeof(Chain)));
+}
+
+/// Lets the filter name those only that are there.
+void MemoryTier::narrow(Chain& chain) {
+  chain.filter = 0;
+  for (Item* left = chain.first.get(); left != nullptr; left = left->next.get()) {
+    chain.filter |= filter_bit(left->key_hash);
+  }
 }
 
 /// Takes the item out of table and queue, if it is there.
@@ -320,10 +345,7 @@ void MemoryTier::unlink(Item& item) {
     *link = std::move(gone->next);
     shard.items.set(shard.items.get() - 1);
     Chain& chain = chain_of(shard.chains, item.key_hash);
-    chain.filter = 0;
-    for (Item* left = chain.first.get(); left != nullptr; left = left->next.get()) {
-      chain.filter |= filter_bit(left->key_hash);
-    }
+    if (!chain.first || std::popcount(chain.filter) > kFilterBitsMax) narrow(chain);
   }
   dequeue(item);
 }
@@ -403,8 +425,26 @@ std::uint64_t MemoryTier::evict_one() {
     if (from_small) ghost_.remember(item->key_hash, charge);
     unlink(*item);
     ++evicted_;
+    prefetch_victims(queue(from_small ? QueueName::small : QueueName::main));
     return charge;
   }
+}
+
+// Nobody has looked at them for long. They are evicted some reads later, one after the other: each
+// time what the next one leads to is fetched, and those behind it come a step nearer.
+void MemoryTier::prefetch_victims(const Queue& from) {
+  Item* const next = from.oldest;
+  Item* const second = next == nullptr ? nullptr : next->newer;
+  Item* const third = second == nullptr ? nullptr : second->newer;
+  if (third == nullptr) return;
+  ghost_.prefetch(next->key_hash);
+  prefetch_find(second->key_hash);
+  const auto* const end = second->memory() + second->key_bytes + second->value_bytes;
+  __builtin_prefetch(end);  // the allocator looks there
+  const auto* const header = reinterpret_cast<const std::byte*>(third);
+  __builtin_prefetch(header - kCacheLineBytes);  // the count of its owners
+  __builtin_prefetch(header);
+  __builtin_prefetch(header + kCacheLineBytes);
 }
 
 MemoryTier::Counts MemoryTier::counts() const {

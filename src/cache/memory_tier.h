@@ -53,9 +53,10 @@ class MemoryTier {
   static std::unique_ptr<MemoryTier> create(std::uint64_t bytes_max);
   ~MemoryTier();
 
-  /// Fetches what `fill` will look at. Reads nothing that changes,
-  /// and so needs no lock.
-  void prefetch(std::uint64_t key_hash) const NO_THREAD_SAFETY_ANALYSIS {
+  /// Fetches what `find` will look at first.
+  void prefetch_find(std::uint64_t key_hash) const;
+  /// The same for `fill`. Reads nothing that changes, and so needs no lock.
+  void prefetch_fill(std::uint64_t key_hash) const NO_THREAD_SAFETY_ANALYSIS {
     ghost_.prefetch(key_hash);
   }
   /// The key's value if it is held and lies at `place`; counted as a hit. It may have expired.
@@ -105,15 +106,20 @@ class MemoryTier {
   /// without a look at an item, which lies in memory that nobody has touched for long.
   struct Chain {
     ItemPointer first;
-    std::uint64_t filter = 0;  ///< filter_bit of each
+    std::uint64_t filter = 0;  ///< filter_bit of each, and of some that have left
   };
 
   /// A part of the table.
   struct alignas(64) Shard {
     mutable Mutex mutex;
     std::vector<Chain> chains GUARDED_BY(mutex);
-    Published<std::uint64_t> items;  ///< set under the lock
+    // Set under the lock, the first two for who only fetches ahead.
+    Published<std::uintptr_t> chains_at;
+    Published<std::uint64_t> chains_mask;
+    Published<std::uint64_t> items;
     std::uint64_t hits GUARDED_BY(mutex) = 0;
+
+    void use(std::vector<Chain> others) REQUIRES(mutex);
   };
 
   enum class QueueName : std::uint8_t { small, main };
@@ -126,11 +132,15 @@ class MemoryTier {
   MemoryTier(std::uint64_t bytes_max, std::size_t shards, std::uint64_t ghost_entries);
 
   // Distinct bits of the hash choose the shard, the chain and the bit in its filter.
-  Shard& shard_of(std::uint64_t key_hash) {
-    return shards_[(key_hash & 0xFFFF) * shards_.size() >> 16];
+  std::size_t shard_number(std::uint64_t key_hash) const {
+    return (key_hash & 0xFFFF) * shards_.size() >> 16;
+  }
+  Shard& shard_of(std::uint64_t key_hash) { return shards_[shard_number(key_hash)]; }
+  static std::size_t chain_number(std::uint64_t key_hash, std::uint64_t mask) {
+    return (key_hash >> 16) & mask;
   }
   static Chain& chain_of(std::vector<Chain>& chains, std::uint64_t key_hash) {
-    return chains[(key_hash >> 16) & (chains.size() - 1)];
+    return chains[chain_number(key_hash, chains.size() - 1)];
   }
   static std::uint64_t filter_bit(std::uint64_t key_hash) {
     return std::uint64_t{1} << (key_hash >> 58);
@@ -143,12 +153,14 @@ class MemoryTier {
   bool insert(const ItemPointer& item, QueueName name) REQUIRES(queue_mutex_);
   ItemPointer held(std::string_view key, std::uint64_t key_hash);
   void grow(Shard& shard) REQUIRES(shard.mutex);
+  static void narrow(Chain& chain);
   void unlink(Item& item) REQUIRES(queue_mutex_);
   void count_first_read() REQUIRES(queue_mutex_);
   void count_read_again() { reads_again_.fetch_add(1, std::memory_order_relaxed); }
   bool copies_of_first_reads_pay() const REQUIRES(queue_mutex_);
   bool make_room(std::uint64_t charge);
   std::uint64_t evict_one() REQUIRES(queue_mutex_);
+  void prefetch_victims(const Queue& from) REQUIRES(queue_mutex_);
   Queue& queue(QueueName name) REQUIRES(queue_mutex_) {
     return name == QueueName::small ? small_ : main_;
   }

@@ -78,14 +78,15 @@ TEST(ItemMemory, MemoryOfWhatHasLeftIsUsedAgain) {
 TEST(ItemMemory, WhatIsNotUsedGoesBackToTheSystem) {
   ItemMemory memory(kBytes);
   std::vector<Held> items;
-  while (items.size() * (kLarge + 1024) < kBytes / 2) {
-    items.push_back(hold(memory, kLarge + 1, 3));
+  constexpr std::size_t kItem = 8 * kLarge + 1;
+  while (items.size() * ItemMemory::charge_of(kItem) < kBytes / 2) {
+    items.push_back(hold(memory, kItem, 3));
   }
   EXPECT_GE(memory.resident_bytes(), kBytes / 2);
   for (const Held& held : items) let_go(memory, held);
   EXPECT_LE(memory.resident_bytes(), 2 * kHuge);
   // And again, now that some of it has been given back.
-  for (Held& held : items) held = hold(memory, kLarge + 1, 4);
+  for (Held& held : items) held = hold(memory, kItem, 4);
   for (const Held& held : items) let_go(memory, held);
   EXPECT_LE(memory.resident_bytes(), 2 * kHuge);
 }
