@@ -11,45 +11,67 @@ namespace rawcache {
 namespace {
 constexpr std::size_t kWordBits = 64;
 static_assert(RunMap::kBlockUnits % kWordBits == 0);
+constexpr std::uint32_t kUnknown = UINT32_MAX;  ///< of a longest run
 }  // namespace
 
 RunMap::RunMap(std::size_t units)
     : units_(units),
       taken_(divide_up(units, kWordBits)),
       blocks_(divide_up(units, kBlockUnits)),
-      longest_in_group_(divide_up(blocks_.size(), kGroupBlocks), SIZE_MAX) {}
+      longest_(blocks_.size(), kUnknown),
+      longest_in_group_(divide_up(blocks_.size(), kGroupBlocks), kUnknown) {}
 
 bool RunMap::is_taken(std::size_t unit) const {
   return (taken_[unit / kWordBits] >> (unit % kWordBits) & 1) != 0;
 }
 
 std::optional<std::size_t> RunMap::take(std::size_t length) {
-  RAWCACHE_ASSERT(length > 0);
+  RAWCACHE_ASSERT(length > 0 && length < kUnknown);
   for (std::size_t group = 0; group < longest_in_group_.size(); ++group) {
     if (longest_in_group_[group] < length) continue;
     const auto found = take_in_group(group, length);
     if (found) return found;
-    longest_in_group_[group] = length - 1;
+    longest_in_group_[group] = static_cast<std::uint32_t>(length - 1);
   }
   return std::nullopt;
 }
 
 std::optional<std::size_t> RunMap::take_in_group(std::size_t group, std::size_t length) {
   const std::size_t end = std::min((group + 1) * kGroupBlocks, blocks_.size());
-  for (std::size_t block = group * kGroupBlocks; block < end; ++block) {
-    if (blocks_[block].longest < length) continue;
-    const auto found = find_in(block, length);
-    if (found) {
-      flip(*found, length, false);
-      return found;
-    }
-    blocks_[block].longest = length - 1;
+  for (std::size_t block = group * kGroupBlocks;; ++block) {
+    while (block < end && longest_[block] < length) ++block;
+    if (block == end) return std::nullopt;
+    const auto found = take_in(block, length);
+    if (found) return found;
+    longest_[block] = static_cast<std::uint32_t>(length - 1);
   }
-  return std::nullopt;
+}
+
+std::optional<std::size_t> RunMap::take_in(std::size_t block, std::size_t length) {
+  if (!may_hold(block, length)) return std::nullopt;
+  const auto found = find_in(block, length);
+  if (!found) return std::nullopt;
+  flip(*found, length, false);
+  count(*found, length, false);
+  Block& in = blocks_[block];
+  const std::size_t first = *found - block * kBlockUnits;
+  if (first == in.first_free) {
+    in.first_free = static_cast<std::uint32_t>(std::min(first + length, kBlockUnits));
+  }
+  return found;
+}
+
+/// False if its free units are too few, and none is the last of the block, from where a run might
+/// go on.
+bool RunMap::may_hold(std::size_t block, std::size_t length) const {
+  const std::size_t end = std::min((block + 1) * kBlockUnits, units_);
+  const std::size_t free = end - block * kBlockUnits - blocks_[block].taken;
+  return free >= length || !is_taken(end - 1);
 }
 
 void RunMap::give_back(std::size_t first, std::size_t length) {
   flip(first, length, true);
+  count(first, length, true);
   const std::size_t first_block = first / kBlockUnits;
   const std::size_t last_block = (first + length - 1) / kBlockUnits;
   for (std::size_t block = first_block; block <= last_block; ++block) {
@@ -66,8 +88,8 @@ void RunMap::give_back(std::size_t first, std::size_t length) {
 }
 
 void RunMap::note_free_in(std::size_t block) {
-  blocks_[block].longest = SIZE_MAX;
-  longest_in_group_[block / kGroupBlocks] = SIZE_MAX;
+  longest_[block] = kUnknown;
+  longest_in_group_[block / kGroupBlocks] = kUnknown;
 }
 
 /// The first free unit of [begin, end), or `end`.
@@ -111,11 +133,20 @@ void RunMap::flip(std::size_t first, std::size_t length, bool taken_before) {
     std::uint64_t& word = taken_[first / kWordBits];
     RAWCACHE_ASSERT((word >> shift & ones) == (taken_before ? ones : 0));
     word ^= ones << shift;
-    std::uint32_t& taken = blocks_[first / kBlockUnits].taken;
-    const auto changed = static_cast<std::uint32_t>(count);
-    taken = taken_before ? taken - changed : taken + changed;
     first += count;
     length -= count;
+  }
+}
+
+/// Counts what has been flipped.
+void RunMap::count(std::size_t first, std::size_t length, bool taken_before) {
+  for (std::size_t at = first; at < first + length;) {
+    const std::size_t block = at / kBlockUnits;
+    const std::size_t end = std::min(first + length, (block + 1) * kBlockUnits);
+    const auto changed = static_cast<std::uint32_t>(end - at);
+    std::uint32_t& taken = blocks_[block].taken;
+    taken = taken_before ? taken - changed : taken + changed;
+    at = end;
   }
 }
 

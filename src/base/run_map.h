@@ -32,21 +32,25 @@ class RunMap {
   static constexpr std::size_t kGroupBlocks = 64;
   struct Block {
     std::uint32_t taken = 0;
-    std::uint32_t first_free = 0;    ///< no unit of the block before it is free
-    std::size_t longest = SIZE_MAX;  ///< no run that begins here is longer
+    std::uint32_t first_free = 0;  ///< no unit of the block before it is free
   };
 
   std::optional<std::size_t> take_in_group(std::size_t group, std::size_t length);
+  std::optional<std::size_t> take_in(std::size_t block, std::size_t length);
   std::optional<std::size_t> find_in(std::size_t block, std::size_t length);
+  bool may_hold(std::size_t block, std::size_t length) const;
   std::size_t next_free(std::size_t begin, std::size_t end) const;
   void note_free_in(std::size_t block);
   void flip(std::size_t first, std::size_t length, bool taken_before);
+  void count(std::size_t first, std::size_t length, bool taken_before);
   bool is_taken(std::size_t unit) const;
 
   const std::size_t units_;
   std::vector<std::uint64_t> taken_;  ///< one bit per unit
   std::vector<Block> blocks_;
-  std::vector<std::size_t> longest_in_group_;  ///< likewise, for kGroupBlocks
+  // No run that begins in the block, or in the group of kGroupBlocks, is longer.
+  std::vector<std::uint32_t> longest_;
+  std::vector<std::uint32_t> longest_in_group_;
 };
 
 }  // namespace rawcache
