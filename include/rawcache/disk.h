@@ -132,11 +132,15 @@ class Disk {
   virtual void do_wait(IoBatch& batch, std::size_t at_least) = 0;
   /// Makes completed writes durable. Returns 0 or an errno.
   virtual int do_sync() = 0;
+  /// Optional: carries out one request, with its os_error, where do_submit would do so before it
+  /// returns; false: not done. Saves read() and write() the batch.
+  virtual bool do_one(IoRequest&) { return false; }
   /// Optional: starts a sync whose end do_wait waits for, as do_submit starts a request.
   virtual void do_start_sync(IoBatch& batch);
   /// Optional: registers I/O memory.
   virtual void do_use_memory(std::span<std::byte>) {}
 
+  Result<void> run_one(IoRequest request);
   void finish(IoBatch& batch);
   Error sync_failure(int os_error) const;
 

@@ -140,31 +140,46 @@ void Disk::do_start_sync(IoBatch& batch) {
   request.done = true;
 }
 
-Result<void> Disk::read(std::uint64_t offset, std::span<std::byte> into) {
-  IoBatch batch;
-  IoRequest& request =
-      batch.requests.emplace_back(IoRequest::Kind::read, offset, into.data(), into.size());
-  if (is_memory_aligned(info(), into.data()) || fault_of(info(), request) != nullptr) {
+Result<void> Disk::run_one(IoRequest request) {
+  if (Result<void> checked = check(info(), request); !checked) return checked;
+  if (!do_one(request)) {
+    IoBatch batch;
+    batch.requests.push_back(request);
     return run(batch);
+  }
+  const bool read = request.kind == IoRequest::Kind::read;
+  (read ? reads_ : writes_).fetch_add(1, std::memory_order_relaxed);
+  (read ? read_bytes_ : written_bytes_).fetch_add(request.size, std::memory_order_relaxed);
+  if (request.os_error == 0) return {};
+  errors_.fetch_add(1, std::memory_order_relaxed);
+  return std::unexpected(failure_of(info(), request));
+}
+
+Result<void> Disk::read(std::uint64_t offset, std::span<std::byte> into) {
+  IoRequest request{
+      .kind = IoRequest::Kind::read, .offset = offset, .data = into.data(), .size = into.size()};
+  if (is_memory_aligned(info(), into.data()) || fault_of(info(), request) != nullptr) {
+    return run_one(request);
   }
   AlignedBuffer bounce = AlignedBuffer::allocate(into.size());
   if (bounce.empty()) {
     return std::unexpected(Error(Errc::out_of_memory, describe(info(), request)));
   }
   request.data = bounce.data();
-  if (Result<void> ran = run(batch); !ran) return ran;
+  if (Result<void> ran = run_one(request); !ran) return ran;
   if (mutated(Mutant::kBounceNotCopied)) return {};
   std::memcpy(into.data(), bounce.data(), into.size());
   return {};
 }
 
 Result<void> Disk::write(std::uint64_t offset, std::span<const std::byte> from) {
-  IoBatch batch;
   // Engines do not write to the memory of a write request.
-  IoRequest& request = batch.requests.emplace_back(
-      IoRequest::Kind::write, offset, const_cast<std::byte*>(from.data()), from.size());
+  IoRequest request{.kind = IoRequest::Kind::write,
+                    .offset = offset,
+                    .data = const_cast<std::byte*>(from.data()),
+                    .size = from.size()};
   if (is_memory_aligned(info(), from.data()) || fault_of(info(), request) != nullptr) {
-    return run(batch);
+    return run_one(request);
   }
   AlignedBuffer bounce = AlignedBuffer::allocate(from.size());
   if (bounce.empty()) {
@@ -172,7 +187,7 @@ Result<void> Disk::write(std::uint64_t offset, std::span<const std::byte> from) 
   }
   std::memcpy(bounce.data(), from.data(), from.size());
   request.data = bounce.data();
-  return run(batch);
+  return run_one(request);
 }
 
 DiskCounters Disk::counters() const {

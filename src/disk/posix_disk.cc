@@ -194,6 +194,11 @@ PosixDisk::PosixDisk(FileDescriptor fd, DiskInfo info, unsigned workers)
 
 PosixDisk::~PosixDisk() = default;
 
+bool PosixDisk::do_one(IoRequest& request) {
+  request.os_error = transfer(pool_->fd(), request);
+  return true;
+}
+
 void PosixDisk::do_submit(IoBatch& batch) {
   if (batch.requests.size() < kSpreadRequests) {
     for (IoRequest& request : batch.requests) {

@@ -32,6 +32,7 @@ class PosixDisk final : public Disk {
 
   const DiskInfo& do_info() const override { return info_; }
   void do_submit(IoBatch& batch) override;
+  bool do_one(IoRequest& request) override;
   void do_wait(IoBatch& batch, std::size_t at_least) override;
   int do_sync() override;
 

@@ -314,6 +314,12 @@ void UringDisk::do_submit(IoBatch& batch) {
   start(batch, plain ? nullptr : rings_->acquire());
 }
 
+bool UringDisk::do_one(IoRequest& request) {
+  if (request.size > kInlineBytes) return false;
+  request.os_error = carry_out(rings_->fd(), request);
+  return true;
+}
+
 void UringDisk::do_start_sync(IoBatch& batch) { start(batch, rings_->acquire()); }
 
 void UringDisk::start(IoBatch& batch, std::unique_ptr<Ring> ring) {

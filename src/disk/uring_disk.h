@@ -31,6 +31,7 @@ class UringDisk final : public Disk {
   UringDisk(std::shared_ptr<RingPool> rings, DiskInfo info);
   const DiskInfo& do_info() const override { return info_; }
   void do_submit(IoBatch& batch) override;
+  bool do_one(IoRequest& request) override;
   void do_wait(IoBatch& batch, std::size_t at_least) override;
   int do_sync() override;
   void do_start_sync(IoBatch& batch) override;
