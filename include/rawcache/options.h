@@ -159,8 +159,8 @@ struct Options {
   /// copied into it when they are read from the device and handed out as leases on it; it is never
   /// exceeded, also not while such leases are held. Of two equally popular values the one that came
   /// later leaves first (S3-FIFO). Where hardly anything is read twice, values are copied when they
-  /// are read for the second time. One that takes more than an eighth of it is not held. Beside it there
-  /// is what large values have left between others, and up to a thirty-second to be used again.
+  /// are read for the second time. One that takes more than an eighth of it is not held. What
+  /// values from 2 KiB on, of many sizes, leave between them may come to a tenth of it more.
   std::uint64_t memory_bytes = 0;
 
   EvictionPolicyKind eviction = EvictionPolicyKind::rc;

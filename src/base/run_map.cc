@@ -17,13 +17,8 @@ constexpr std::uint32_t kUnknown = UINT32_MAX;  ///< of a longest run
 RunMap::RunMap(std::size_t units)
     : units_(units),
       taken_(divide_up(units, kWordBits)),
-      blocks_(divide_up(units, kBlockUnits)),
-      longest_(blocks_.size(), kUnknown),
-      longest_in_group_(divide_up(blocks_.size(), kGroupBlocks), kUnknown) {}
-
-bool RunMap::is_taken(std::size_t unit) const {
-  return (taken_[unit / kWordBits] >> (unit % kWordBits) & 1) != 0;
-}
+      longest_(divide_up(units, kBlockUnits), kUnknown),
+      longest_in_group_(divide_up(longest_.size(), kGroupBlocks), kUnknown) {}
 
 std::optional<std::size_t> RunMap::take(std::size_t length) {
   RAWCACHE_ASSERT(length > 0 && length < kUnknown);
@@ -31,85 +26,38 @@ std::optional<std::size_t> RunMap::take(std::size_t length) {
     if (longest_in_group_[group] < length) continue;
     const auto found = take_in_group(group, length);
     if (found) return found;
-    longest_in_group_[group] = static_cast<std::uint32_t>(length - 1);
   }
   return std::nullopt;
 }
 
 std::optional<std::size_t> RunMap::take_in_group(std::size_t group, std::size_t length) {
-  const std::size_t end = std::min((group + 1) * kGroupBlocks, blocks_.size());
-  for (std::size_t block = group * kGroupBlocks;; ++block) {
-    while (block < end && longest_[block] < length) ++block;
-    if (block == end) return std::nullopt;
-    const auto found = take_in(block, length);
-    if (found) return found;
-    longest_[block] = static_cast<std::uint32_t>(length - 1);
+  const std::size_t end = std::min((group + 1) * kGroupBlocks, longest_.size());
+  std::uint32_t longest = 0;
+  for (std::size_t block = group * kGroupBlocks; block < end; ++block) {
+    if (longest_[block] >= length) {
+      const auto found = find_in(block, length);
+      if (found) {
+        flip(*found, length, false);
+        return found;
+      }
+    }
+    longest = std::max(longest, longest_[block]);
   }
+  longest_in_group_[group] = longest;
+  return std::nullopt;
 }
 
-std::optional<std::size_t> RunMap::take_in(std::size_t block, std::size_t length) {
-  if (!may_hold(block, length)) return std::nullopt;
-  const auto found = find_in(block, length);
-  if (!found) return std::nullopt;
-  flip(*found, length, false);
-  count(*found, length, false);
-  Block& in = blocks_[block];
-  const std::size_t first = *found - block * kBlockUnits;
-  if (first == in.first_free) {
-    in.first_free = static_cast<std::uint32_t>(std::min(first + length, kBlockUnits));
-  }
-  return found;
+std::size_t RunMap::skip_full_words(std::size_t unit, std::size_t end) const {
+  while (unit < end && taken_[unit / kWordBits] == ~std::uint64_t{0}) unit += kWordBits;
+  return unit;
 }
 
-/// False if its free units are too few, and none is the last of the block, from where a run might
-/// go on.
-bool RunMap::may_hold(std::size_t block, std::size_t length) const {
-  const std::size_t end = std::min((block + 1) * kBlockUnits, units_);
-  const std::size_t free = end - block * kBlockUnits - blocks_[block].taken;
-  return free >= length || !is_taken(end - 1);
-}
-
-void RunMap::give_back(std::size_t first, std::size_t length) {
-  flip(first, length, true);
-  count(first, length, true);
-  const std::size_t first_block = first / kBlockUnits;
-  const std::size_t last_block = (first + length - 1) / kBlockUnits;
-  for (std::size_t block = first_block; block <= last_block; ++block) {
-    const std::size_t begin = block * kBlockUnits;
-    const auto freed = static_cast<std::uint32_t>(std::max(first, begin) - begin);
-    blocks_[block].first_free = std::min(blocks_[block].first_free, freed);
-    note_free_in(block);
-  }
-  // Runs that reach this far from blocks before it may have become longer.
-  for (std::size_t block = first_block; block > 0 && !is_taken(block * kBlockUnits - 1); --block) {
-    note_free_in(block - 1);
-    if (blocks_[block - 1].taken > 0) break;
-  }
-}
-
-void RunMap::note_free_in(std::size_t block) {
-  longest_[block] = kUnknown;
-  longest_in_group_[block / kGroupBlocks] = kUnknown;
-}
-
-/// The first free unit of [begin, end), or `end`.
-std::size_t RunMap::next_free(std::size_t begin, std::size_t end) const {
-  while (begin < end) {
-    const std::uint64_t word = taken_[begin / kWordBits] >> (begin % kWordBits);
-    const auto ones = static_cast<std::size_t>(std::countr_one(word));
-    const std::size_t left = kWordBits - begin % kWordBits;
-    begin += ones;
-    if (ones < left) break;
-  }
-  return std::min(begin, end);
-}
-
-/// The first free run of `length` that begins in this block.
+/// The first free run of `length` that begins in this block. If there is none the longest that does
+/// is known from then on.
 std::optional<std::size_t> RunMap::find_in(std::size_t block, std::size_t length) {
-  const std::size_t block_begin = block * kBlockUnits;
-  const std::size_t block_end = std::min(block_begin + kBlockUnits, units_);
-  std::size_t run_begin = next_free(block_begin + blocks_[block].first_free, block_end);
-  blocks_[block].first_free = static_cast<std::uint32_t>(run_begin - block_begin);
+  const std::size_t block_end = std::min((block + 1) * kBlockUnits, units_);
+  std::size_t run_begin = block * kBlockUnits;
+  std::size_t longest = 0;
   for (std::size_t at = run_begin; at < units_ && run_begin < block_end;) {
     const std::uint64_t word = taken_[at / kWordBits] >> (at % kWordBits);
     const std::size_t left = std::min(kWordBits - at % kWordBits, units_ - at);
@@ -117,11 +65,79 @@ std::optional<std::size_t> RunMap::find_in(std::size_t block, std::size_t length
     at += clear;
     if (at - run_begin >= length) return run_begin;
     if (clear < left) {
+      longest = std::max(longest, at - run_begin);
       at += static_cast<std::size_t>(std::countr_one(word >> clear));
+      if (at % kWordBits == 0) at = skip_full_words(at, block_end);
       run_begin = at;
     }
   }
+  if (run_begin < block_end) longest = std::max(longest, units_ - run_begin);
+  longest_[block] = static_cast<std::uint32_t>(longest);
   return std::nullopt;
+}
+
+void RunMap::give_back(std::size_t first, std::size_t length) {
+  flip(first, length, true);
+  const std::size_t first_block = first / kBlockUnits;
+  const std::size_t last_block = (first + length - 1) / kBlockUnits;
+  for (std::size_t block = first_block; block <= last_block; ++block) {
+    if (longest_[block] == kUnknown) continue;
+    const std::size_t begin = block * kBlockUnits, end = begin + kBlockUnits;
+    const std::size_t freed_begin = std::max(first, begin);
+    const std::size_t freed_end = std::min(first + length, end);
+    const std::size_t run_begin = freed_begin - free_before(freed_begin, begin);
+    const std::size_t run_end = freed_end + free_from(freed_end, std::min(end, units_));
+    raise_longest(block, run_end == end ? kUnknown : run_end - run_begin);
+  }
+  // Runs that reach this far from blocks before it have become longer.
+  std::size_t block = first_block;
+  bool reaches = free_before(first, block * kBlockUnits) == first - block * kBlockUnits;
+  while (reaches && block > 0) {
+    const std::size_t end = block * kBlockUnits;
+    const std::size_t free = free_before(end, end - kBlockUnits);
+    if (free == 0) break;
+    raise_longest(--block, kUnknown);
+    reaches = free == kBlockUnits;
+  }
+}
+
+RunMap::Run RunMap::free_around(std::size_t first, std::size_t length, std::size_t more) const {
+  const std::size_t end = first + length;
+  return {first - free_before(first, first - std::min(first, more)),
+          end + free_from(end, std::min(end + more, units_))};
+}
+
+void RunMap::raise_longest(std::size_t block, std::size_t length) {
+  const auto longest = static_cast<std::uint32_t>(length);
+  longest_[block] = std::max(longest_[block], longest);
+  std::uint32_t& in_group = longest_in_group_[block / kGroupBlocks];
+  in_group = std::max(in_group, longest);
+}
+
+/// How many units right before `unit` are free, down to `begin`.
+std::size_t RunMap::free_before(std::size_t unit, std::size_t begin) const {
+  std::size_t at = unit;
+  while (at > begin) {
+    const std::size_t in_word = (at - 1) % kWordBits + 1;
+    const std::uint64_t word = taken_[(at - 1) / kWordBits] << (kWordBits - in_word);
+    const std::size_t clear = std::min<std::size_t>(std::countl_zero(word), in_word);
+    at -= std::min(clear, at - begin);
+    if (clear < in_word) break;
+  }
+  return unit - at;
+}
+
+/// How many units from `unit` on are free, up to `end`.
+std::size_t RunMap::free_from(std::size_t unit, std::size_t end) const {
+  std::size_t at = unit;
+  while (at < end) {
+    const std::size_t left = kWordBits - at % kWordBits;
+    const std::uint64_t word = taken_[at / kWordBits] >> (at % kWordBits);
+    const std::size_t clear = std::min<std::size_t>(std::countr_zero(word), left);
+    at += std::min(clear, end - at);
+    if (clear < left) break;
+  }
+  return at - unit;
 }
 
 void RunMap::flip(std::size_t first, std::size_t length, bool taken_before) {
@@ -135,18 +151,6 @@ void RunMap::flip(std::size_t first, std::size_t length, bool taken_before) {
     word ^= ones << shift;
     first += count;
     length -= count;
-  }
-}
-
-/// Counts what has been flipped.
-void RunMap::count(std::size_t first, std::size_t length, bool taken_before) {
-  for (std::size_t at = first; at < first + length;) {
-    const std::size_t block = at / kBlockUnits;
-    const std::size_t end = std::min(first + length, (block + 1) * kBlockUnits);
-    const auto changed = static_cast<std::uint32_t>(end - at);
-    std::uint32_t& taken = blocks_[block].taken;
-    taken = taken_before ? taken - changed : taken + changed;
-    at = end;
   }
 }
 

@@ -20,7 +20,8 @@ constexpr std::uint64_t kPageBytes = 4096;
 
 /// Of the range: an item of kLargeBytes loses a thirty-second to it.
 constexpr std::size_t kUnitBytes = 128;
-constexpr std::size_t kHugePageBytes = kUnitBytes * RunMap::kBlockUnits;
+constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
+constexpr std::size_t kPageUnits = kHugePageBytes / kUnitBytes;
 /// Of less memory huge pages would be too coarse.
 constexpr std::uint64_t kRangeBytesMin = 8 * kHugePageBytes;
 constexpr std::uint64_t kRangeBytesMax = std::uint64_t{1} << 41;
@@ -58,7 +59,9 @@ ItemMemory::Range::~Range() {
 // --- Items ---
 
 ItemMemory::ItemMemory(std::uint64_t bytes_max)
-    : range_(bytes_max), taken_(range_.bytes() / kUnitBytes), resident_(taken_.blocks()) {}
+    : range_(bytes_max),
+      taken_(range_.bytes() / kUnitBytes),
+      pages_(range_.bytes() / kHugePageBytes) {}
 
 ItemMemory::~ItemMemory() = default;
 
@@ -67,11 +70,12 @@ std::uint64_t ItemMemory::charge_of(std::uint64_t bytes) {
 }
 
 void* ItemMemory::allocate(std::size_t bytes) {
-  if (bytes >= kLargeBytes && range_.bytes() > 0) {
-    void* const memory = take_of_range(bytes);
-    if (memory != nullptr) return memory;
-  }
-  return ::operator new(bytes);
+  if (bytes < kLargeBytes || range_.bytes() == 0) return ::operator new(bytes);
+  void* const memory = take_of_range(bytes);
+  if (memory != nullptr) return memory;
+  void* const of_heap = ::operator new(bytes);
+  large_in_heap_.fetch_add(1, std::memory_order_relaxed);
+  return of_heap;
 }
 
 void* ItemMemory::take_of_range(std::size_t bytes) {
@@ -79,12 +83,14 @@ void* ItemMemory::take_of_range(std::size_t bytes) {
   MutexLock lock(mutex_);
   const auto first = taken_.take(units);
   if (!first) return nullptr;  // nothing is free in a row
-  note_resident(*first, units);
+  note_taken(*first, units);
   return range_.data() + *first * kUnitBytes;
 }
 
 void ItemMemory::deallocate(void* memory, std::size_t bytes) {
   if (!in_range(memory)) {
+    const bool large = bytes >= kLargeBytes && range_.bytes() > 0;
+    if (large) large_in_heap_.fetch_sub(1, std::memory_order_relaxed);
     ::operator delete(memory);
     return;
   }
@@ -93,7 +99,8 @@ void ItemMemory::deallocate(void* memory, std::size_t bytes) {
       static_cast<std::size_t>(static_cast<std::byte*>(memory) - range_.data()) / kUnitBytes;
   MutexLock lock(mutex_);
   taken_.give_back(first, units);
-  give_up_idle(first, units);
+  if (large_in_heap_.load(std::memory_order_relaxed) > 0) give_up_pages(first, units);
+  note_given_back(first, units);
 }
 
 bool ItemMemory::in_range(const void* memory) const {
@@ -102,40 +109,43 @@ bool ItemMemory::in_range(const void* memory) const {
          std::less<>()(at, range_.data() + range_.bytes());
 }
 
-std::uint64_t ItemMemory::resident_bytes() const {
-  MutexLock lock(mutex_);
-  return std::uint64_t{resident_count_} * kHugePageBytes;
+// Others have what lies in these units' place on the heap.
+void ItemMemory::give_up_pages(std::size_t first, std::size_t units) {
+  const RunMap::Run free = taken_.free_around(first, units, kPageBytes / kUnitBytes);
+  const std::size_t begin = round_up(free.begin * kUnitBytes, kPageBytes);
+  const std::size_t end = round_down(free.end * kUnitBytes, kPageBytes);
+  if (begin < end) static_cast<void>(madvise(range_.data() + begin, end - begin, MADV_DONTNEED));
 }
 
-// The units have just been taken.
-void ItemMemory::note_resident(std::size_t first, std::size_t units) {
-  for (std::size_t unit = first; unit < first + units;) {
-    const std::size_t block = unit / RunMap::kBlockUnits;
-    const std::size_t end = std::min(first + units, (block + 1) * RunMap::kBlockUnits);
-    const bool only_these = taken_.taken_in(block) == end - unit;
-    if (!resident_[block]) {
-      resident_[block] = true;
-      ++resident_count_;
-    } else if (only_these) {
-      --idle_count_;
+void ItemMemory::note_taken(std::size_t first, std::size_t units) {
+  for (std::size_t at = first; at < first + units;) {
+    const std::size_t number = at / kPageUnits;
+    const std::size_t end = std::min(first + units, (number + 1) * kPageUnits);
+    HugePage& page = pages_[number];
+    if (!page.resident) {
+      page.resident = true;
+    } else if (page.taken == 0) {
+      --idle_;
     }
-    unit = end;
+    page.taken += static_cast<std::uint32_t>(end - at);
+    at = end;
   }
 }
 
-// The units have just been given back.
-void ItemMemory::give_up_idle(std::size_t first, std::size_t units) {
-  const std::size_t idle_max = std::max(kIdleMin, resident_.size() / kIdleShare);
-  const std::size_t last = (first + units - 1) / RunMap::kBlockUnits;
-  for (std::size_t block = first / RunMap::kBlockUnits; block <= last; ++block) {
-    if (taken_.taken_in(block) > 0) continue;
-    const bool given_up = idle_count_ >= idle_max && madvise(range_.data() + block * kHugePageBytes,
-                                                             kHugePageBytes, MADV_DONTNEED) == 0;
-    if (given_up) {
-      resident_[block] = false;
-      --resident_count_;
+void ItemMemory::note_given_back(std::size_t first, std::size_t units) {
+  const std::size_t idle_max = std::max(kIdleMin, pages_.size() / kIdleShare);
+  for (std::size_t at = first; at < first + units;) {
+    const std::size_t number = at / kPageUnits;
+    const std::size_t end = std::min(first + units, (number + 1) * kPageUnits);
+    HugePage& page = pages_[number];
+    page.taken -= static_cast<std::uint32_t>(end - at);
+    at = end;
+    if (page.taken > 0) continue;
+    std::byte* const memory = range_.data() + number * kHugePageBytes;
+    if (idle_ >= idle_max && madvise(memory, kHugePageBytes, MADV_DONTNEED) == 0) {
+      page.resident = false;
     } else {
-      ++idle_count_;
+      ++idle_;
     }
   }
 }

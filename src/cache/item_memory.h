@@ -1,8 +1,10 @@
 // ItemMemory: where the memory tier's items lie. Internal.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "base/mutex.h"
@@ -16,9 +18,10 @@ std::uint64_t heap_bytes(std::uint64_t bytes);
 /// Small items come from the heap. Large ones share one range of huge pages, lowest first: with the
 /// small pages of the heap a tier that fills spends more time on page faults than on its copies.
 ///
-/// Memory: the range is only reserved until it is needed. What items of it have left is kept for
-/// others up to a thirty-second of it, the rest goes back to the system by whole huge pages; so
-/// does not what lies between items. Threads: any.
+/// Memory: the range is only reserved until it is needed. Whole huge pages that items have left are
+/// kept for others up to a thirty-second of it, the rest goes back to the system. Large items for
+/// which no run is free, because of what lies between others, come from the heap; while there are
+/// such, smaller pages that items have left go back too. Threads: any.
 class ItemMemory {
  public:
   /// Items of this size or more are large, bytes.
@@ -39,8 +42,8 @@ class ItemMemory {
   /// What allocate(bytes) returned.
   void deallocate(void* memory, std::size_t bytes);
 
-  /// Of the range, with items or kept for them.
-  std::uint64_t resident_bytes() const;
+  /// The range; for tests.
+  std::span<const std::byte> range() const { return {range_.data(), range_.bytes()}; }
 
  private:
   /// Address space, in huge pages.
@@ -60,18 +63,23 @@ class ItemMemory {
     std::size_t bytes_ = 0;
   };
 
+  struct HugePage {
+    std::uint32_t taken = 0;  ///< units
+    bool resident = false;
+  };
+
   void* take_of_range(std::size_t bytes);
   bool in_range(const void* memory) const;
-  void note_resident(std::size_t first, std::size_t units) REQUIRES(mutex_);
-  void give_up_idle(std::size_t first, std::size_t units) REQUIRES(mutex_);
+  void give_up_pages(std::size_t first, std::size_t units) REQUIRES(mutex_);
+  void note_taken(std::size_t first, std::size_t units) REQUIRES(mutex_);
+  void note_given_back(std::size_t first, std::size_t units) REQUIRES(mutex_);
 
   const Range range_;
   mutable Mutex mutex_;
   RunMap taken_ GUARDED_BY(mutex_);
-  // By blocks of taken_, each a huge page.
-  std::vector<bool> resident_ GUARDED_BY(mutex_);
-  std::size_t resident_count_ GUARDED_BY(mutex_) = 0;
-  std::size_t idle_count_ GUARDED_BY(mutex_) = 0;  ///< resident, nothing taken
+  std::vector<HugePage> pages_ GUARDED_BY(mutex_);
+  std::size_t idle_ GUARDED_BY(mutex_) = 0;    ///< resident, without an item
+  std::atomic<std::size_t> large_in_heap_{0};  ///< items
 };
 
 }  // namespace rawcache
