@@ -132,8 +132,8 @@ class Disk {
   virtual void do_wait(IoBatch& batch, std::size_t at_least) = 0;
   /// Makes completed writes durable. Returns 0 or an errno.
   virtual int do_sync() = 0;
-  /// Optional: carries out one request, with its os_error, where do_submit would do so before it
-  /// returns; false: not done. Saves read() and write() the batch.
+  /// Optional, for read() and write(), any thread: carries out one request to its end, sets its
+  /// os_error (0: success) and returns true; false: nothing has been done, do_submit gets it.
   virtual bool do_one(IoRequest&) { return false; }
   /// Optional: starts a sync whose end do_wait waits for, as do_submit starts a request.
   virtual void do_start_sync(IoBatch& batch);

@@ -156,11 +156,11 @@ struct Options {
   std::uint32_t read_gap_bytes = 16384;
 
   /// Memory for values that are asked for again and again, bytes; from 64 KiB, 0: none. Values are
-  /// copied into it when they are read from the device and handed out as leases on it; it is never
-  /// exceeded, also not while such leases are held. Of two equally popular values the one that came
-  /// later leaves first (S3-FIFO). Where hardly anything is read twice, values are copied when they
-  /// are read for the second time. One that takes more than an eighth of it is not held. What
-  /// values from 2 KiB on, of many sizes, leave between them may come to a tenth of it more.
+  /// copied into it when they are read from the device and handed out as leases on it, which count
+  /// as long as they are held. Of two equally popular values the one that came later leaves first
+  /// (S3-FIFO). Where hardly anything is read twice, values are copied when they are read for the
+  /// second time. One that takes more than an eighth of it is not held. Where sizes differ, what
+  /// values leave between them may come to an eighth of it more.
   std::uint64_t memory_bytes = 0;
 
   EvictionPolicyKind eviction = EvictionPolicyKind::rc;

@@ -89,22 +89,36 @@ void RunMap::give_back(std::size_t first, std::size_t length) {
     const std::size_t run_end = freed_end + free_from(freed_end, std::min(end, units_));
     raise_longest(block, run_end == end ? kUnknown : run_end - run_begin);
   }
-  // Runs that reach this far from blocks before it have become longer.
+  // Runs that reach this far from blocks before it have become longer. Of a block that is not known
+  // and free up to its end the blocks before it that reach it are not known either.
   std::size_t block = first_block;
   bool reaches = free_before(first, block * kBlockUnits) == first - block * kBlockUnits;
   while (reaches && block > 0) {
     const std::size_t end = block * kBlockUnits;
     const std::size_t free = free_before(end, end - kBlockUnits);
-    if (free == 0) break;
+    if (free == 0 || longest_[block - 1] == kUnknown) break;
     raise_longest(--block, kUnknown);
     reaches = free == kBlockUnits;
   }
 }
 
-RunMap::Run RunMap::free_around(std::size_t first, std::size_t length, std::size_t more) const {
-  const std::size_t end = first + length;
-  return {first - free_before(first, first - std::min(first, more)),
-          end + free_from(end, std::min(end + more, units_))};
+RunMap::Run RunMap::free_run(std::size_t begin, std::size_t end) const {
+  end = std::min(end, units_);
+  std::size_t at = begin;
+  while (at < end) {
+    const std::size_t left = kWordBits - at % kWordBits;
+    const std::uint64_t word = taken_[at / kWordBits] >> (at % kWordBits);
+    const std::size_t taken = std::min<std::size_t>(std::countr_one(word), left);
+    at += taken;
+    if (taken < left) break;
+  }
+  if (at >= end) return {end, end};
+  return {at, at + free_from(at, end)};
+}
+
+std::size_t RunMap::memory_bytes() const {
+  return taken_.size() * sizeof(taken_[0]) + longest_.size() * sizeof(longest_[0]) +
+         longest_in_group_.size() * sizeof(longest_in_group_[0]);
 }
 
 void RunMap::raise_longest(std::size_t block, std::size_t length) {

@@ -27,8 +27,10 @@ class RunMap {
   struct Run {
     std::size_t begin = 0, end = 0;
   };
-  /// What is free around free units, up to so many more on both sides.
-  Run free_around(std::size_t first, std::size_t length, std::size_t more) const;
+  /// The first free run of [begin, end), cut off at its ends; empty if there is none.
+  Run free_run(std::size_t begin, std::size_t end) const;
+  /// Memory of its own, bytes.
+  std::size_t memory_bytes() const;
 
  private:
   static constexpr std::size_t kGroupBlocks = 64;

@@ -9,6 +9,17 @@
 
 #include "base/math.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#define RAWCACHE_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define RAWCACHE_ASAN 1
+#endif
+#endif
+#if defined(RAWCACHE_ASAN)
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace rawcache {
 
 namespace {
@@ -18,15 +29,28 @@ constexpr std::uint64_t kHeapUnit = 16;
 constexpr std::uint64_t kPagedFrom = std::uint64_t{128} << 10;
 constexpr std::uint64_t kPageBytes = 4096;
 
-/// Of the range: an item of kLargeBytes loses a thirty-second to it.
+/// Of the range: an item of kLargeBytes loses a thirty-second to it on average.
 constexpr std::size_t kUnitBytes = 128;
+constexpr std::size_t kPageUnits = kPageBytes / kUnitBytes;
 constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
-constexpr std::size_t kPageUnits = kHugePageBytes / kUnitBytes;
+constexpr std::size_t kHugePageUnits = kHugePageBytes / kUnitBytes;
 /// Of less memory huge pages would be too coarse.
 constexpr std::uint64_t kRangeBytesMin = 8 * kHugePageBytes;
 constexpr std::uint64_t kRangeBytesMax = std::uint64_t{1} << 41;
-constexpr std::size_t kIdleShare = 32;
-constexpr std::size_t kIdleMin = 2;  ///< huge pages
+constexpr std::uint64_t kSlackShare = 8;  ///< of the memory, beside it
+constexpr std::size_t kWordBits = 64;
+
+// The address sanitizer is told what nobody may look at, as the heap tells it.
+void forbid([[maybe_unused]] void* memory, [[maybe_unused]] std::size_t bytes) {
+#if defined(RAWCACHE_ASAN)
+  __asan_poison_memory_region(memory, bytes);
+#endif
+}
+void allow([[maybe_unused]] void* memory, [[maybe_unused]] std::size_t bytes) {
+#if defined(RAWCACHE_ASAN)
+  __asan_unpoison_memory_region(memory, bytes);
+#endif
+}
 
 }  // namespace
 
@@ -50,57 +74,33 @@ ItemMemory::Range::Range(std::uint64_t bytes) {
   data_ = static_cast<std::byte*>(mapped) +
           (-reinterpret_cast<std::uintptr_t>(mapped) & (kHugePageBytes - 1));
   static_cast<void>(madvise(data_, bytes_, MADV_HUGEPAGE));  // only advice
+  forbid(data_, bytes_);
 }
 
 ItemMemory::Range::~Range() {
-  if (mapped_ != nullptr) munmap(mapped_, mapped_bytes_);
+  if (mapped_ == nullptr) return;
+  allow(data_, bytes_);
+  munmap(mapped_, mapped_bytes_);
 }
 
 // --- Items ---
 
 ItemMemory::ItemMemory(std::uint64_t bytes_max)
-    : range_(bytes_max),
+    : bytes_max_(bytes_max),
+      range_(bytes_max),
       taken_(range_.bytes() / kUnitBytes),
-      pages_(range_.bytes() / kHugePageBytes) {}
+      pages_(range_.bytes() / kHugePageBytes) {
+  static_assert(kSmallPages * kPageBytes == kHugePageBytes);
+}
 
 ItemMemory::~ItemMemory() = default;
 
-std::uint64_t ItemMemory::charge_of(std::uint64_t bytes) {
-  return bytes < kLargeBytes ? heap_bytes(bytes) : round_up(bytes, kUnitBytes);
+std::uint64_t ItemMemory::charge_of(std::uint64_t bytes) const {
+  return is_large(bytes) ? round_up(bytes, kUnitBytes) : heap_bytes(bytes);
 }
 
-void* ItemMemory::allocate(std::size_t bytes) {
-  if (bytes < kLargeBytes || range_.bytes() == 0) return ::operator new(bytes);
-  void* const memory = take_of_range(bytes);
-  if (memory != nullptr) return memory;
-  void* const of_heap = ::operator new(bytes);
-  large_in_heap_.fetch_add(1, std::memory_order_relaxed);
-  return of_heap;
-}
-
-void* ItemMemory::take_of_range(std::size_t bytes) {
-  const std::size_t units = divide_up(bytes, kUnitBytes);
-  MutexLock lock(mutex_);
-  const auto first = taken_.take(units);
-  if (!first) return nullptr;  // nothing is free in a row
-  note_taken(*first, units);
-  return range_.data() + *first * kUnitBytes;
-}
-
-void ItemMemory::deallocate(void* memory, std::size_t bytes) {
-  if (!in_range(memory)) {
-    const bool large = bytes >= kLargeBytes && range_.bytes() > 0;
-    if (large) large_in_heap_.fetch_sub(1, std::memory_order_relaxed);
-    ::operator delete(memory);
-    return;
-  }
-  const std::size_t units = divide_up(bytes, kUnitBytes);
-  const auto first =
-      static_cast<std::size_t>(static_cast<std::byte*>(memory) - range_.data()) / kUnitBytes;
-  MutexLock lock(mutex_);
-  taken_.give_back(first, units);
-  if (large_in_heap_.load(std::memory_order_relaxed) > 0) give_up_pages(first, units);
-  note_given_back(first, units);
+std::uint64_t ItemMemory::own_bytes() const NO_THREAD_SAFETY_ANALYSIS {
+  return taken_.memory_bytes() + pages_.size() * sizeof(HugePage);  // neither changes
 }
 
 bool ItemMemory::in_range(const void* memory) const {
@@ -109,43 +109,106 @@ bool ItemMemory::in_range(const void* memory) const {
          std::less<>()(at, range_.data() + range_.bytes());
 }
 
-// Others have what lies in these units' place on the heap.
-void ItemMemory::give_up_pages(std::size_t first, std::size_t units) {
-  const RunMap::Run free = taken_.free_around(first, units, kPageBytes / kUnitBytes);
-  const std::size_t begin = round_up(free.begin * kUnitBytes, kPageBytes);
-  const std::size_t end = round_down(free.end * kUnitBytes, kPageBytes);
-  if (begin < end) static_cast<void>(madvise(range_.data() + begin, end - begin, MADV_DONTNEED));
+void* ItemMemory::allocate(std::size_t bytes) {
+  if (is_large(bytes)) {
+    void* const memory = take_of_range(bytes);
+    if (memory != nullptr) return memory;
+  }
+  void* const memory = ::operator new(bytes);
+  heap_bytes_.fetch_add(heap_bytes(bytes), std::memory_order_relaxed);
+  if (is_too_much()) {
+    MutexLock lock(mutex_);
+    give_back_some();
+  }
+  return memory;
 }
 
-void ItemMemory::note_taken(std::size_t first, std::size_t units) {
-  for (std::size_t at = first; at < first + units;) {
-    const std::size_t number = at / kPageUnits;
-    const std::size_t end = std::min(first + units, (number + 1) * kPageUnits);
-    HugePage& page = pages_[number];
-    if (!page.resident) {
-      page.resident = true;
-    } else if (page.taken == 0) {
-      --idle_;
+bool ItemMemory::is_too_much() const {
+  const std::uint64_t resident = resident_bytes_.load(std::memory_order_relaxed);
+  const std::uint64_t heap = heap_bytes_.load(std::memory_order_relaxed);
+  return resident > 0 && resident + heap > bytes_max_ + bytes_max_ / kSlackShare;
+}
+
+void* ItemMemory::take_of_range(std::size_t bytes) {
+  const std::size_t units = divide_up(bytes, kUnitBytes);
+  MutexLock lock(mutex_);
+  const auto first = taken_.take(units);
+  if (!first) return nullptr;  // nothing is free in a row
+  const bool grown = note_resident(*first, units);
+  if (grown && is_too_much()) give_back_some();
+  std::byte* const memory = range_.data() + *first * kUnitBytes;
+  allow(memory, bytes);
+  return memory;
+}
+
+void ItemMemory::deallocate(void* memory, std::size_t bytes) {
+  if (!in_range(memory)) {
+    heap_bytes_.fetch_sub(heap_bytes(bytes), std::memory_order_relaxed);
+    ::operator delete(memory);
+    return;
+  }
+  forbid(memory, bytes);
+  const auto offset = static_cast<std::size_t>(static_cast<std::byte*>(memory) - range_.data());
+  MutexLock lock(mutex_);
+  taken_.give_back(offset / kUnitBytes, divide_up(bytes, kUnitBytes));
+}
+
+// --- What the range has of the system's memory ---
+
+// The units are about to be written. The first touch of a huge page brings all of it.
+bool ItemMemory::note_resident(std::size_t first, std::size_t units) {
+  const std::size_t end = divide_up(first + units, kPageUnits);
+  std::uint64_t brought = 0;
+  for (std::size_t small = first / kPageUnits; small < end; ++small) {
+    HugePage& page = pages_[small / kSmallPages];
+    if (page.residents == kSmallPages) continue;
+    if (page.residents == 0) {
+      page.resident.fill(~std::uint64_t{0});
+      page.residents = kSmallPages;
+      brought += kSmallPages;
+      continue;
     }
-    page.taken += static_cast<std::uint32_t>(end - at);
-    at = end;
+    std::uint64_t& word = page.resident[small % kSmallPages / kWordBits];
+    const std::uint64_t bit = std::uint64_t{1} << (small % kWordBits);
+    if ((word & bit) != 0) continue;
+    word |= bit;
+    ++page.residents;
+    ++brought;
+  }
+  if (brought == 0) return false;
+  resident_bytes_.fetch_add(brought * kPageBytes, std::memory_order_relaxed);
+  return true;
+}
+
+// One huge page that may have something, the one after the last one's turn.
+void ItemMemory::give_back_some() {
+  for (std::size_t looks = 0; looks < pages_.size(); ++looks) {
+    looked_at_ = looked_at_ + 1 < pages_.size() ? looked_at_ + 1 : 0;
+    if (pages_[looked_at_].residents == 0) continue;
+    give_back(looked_at_);
+    return;
   }
 }
 
-void ItemMemory::note_given_back(std::size_t first, std::size_t units) {
-  const std::size_t idle_max = std::max(kIdleMin, pages_.size() / kIdleShare);
-  for (std::size_t at = first; at < first + units;) {
-    const std::size_t number = at / kPageUnits;
-    const std::size_t end = std::min(first + units, (number + 1) * kPageUnits);
-    HugePage& page = pages_[number];
-    page.taken -= static_cast<std::uint32_t>(end - at);
-    at = end;
-    if (page.taken > 0) continue;
-    std::byte* const memory = range_.data() + number * kHugePageBytes;
-    if (idle_ >= idle_max && madvise(memory, kHugePageBytes, MADV_DONTNEED) == 0) {
-      page.resident = false;
-    } else {
-      ++idle_;
+// Its small pages in which nothing lies.
+void ItemMemory::give_back(std::size_t huge_page) {
+  HugePage& page = pages_[huge_page];
+  const std::size_t end = (huge_page + 1) * kHugePageUnits;
+  for (std::size_t at = huge_page * kHugePageUnits; at < end;) {
+    const RunMap::Run free = taken_.free_run(at, end);
+    at = free.end;
+    const std::size_t first = divide_up(free.begin, kPageUnits);
+    const std::size_t last = free.end / kPageUnits;
+    if (first >= last) continue;
+    std::byte* const memory = range_.data() + first * kPageBytes;
+    if (madvise(memory, (last - first) * kPageBytes, MADV_DONTNEED) != 0) continue;
+    for (std::size_t small = first; small < last; ++small) {
+      std::uint64_t& word = page.resident[small % kSmallPages / kWordBits];
+      const std::uint64_t bit = std::uint64_t{1} << (small % kWordBits);
+      if ((word & bit) == 0) continue;
+      word &= ~bit;
+      --page.residents;
+      resident_bytes_.fetch_sub(kPageBytes, std::memory_order_relaxed);
     }
   }
 }

@@ -133,8 +133,8 @@ MemoryTier::MemoryTier(std::uint64_t bytes_max, std::size_t shards, std::uint64_
       account_(std::make_shared<Account>(bytes_max)),
       shards_(shards),
       ghost_(ghost_entries, bytes_max) {
-  (void)account_->take(ghost_.memory_bytes() + shards * sizeof(Shard) +
-                       shards * heap_bytes(kChainsMin * sizeof(Chain)));
+  (void)account_->take(account_->memory().own_bytes() + ghost_.memory_bytes() +
+                       shards * sizeof(Shard) + shards * heap_bytes(kChainsMin * sizeof(Chain)));
   for (Shard& shard : shards_) {
     MutexLock lock(shard.mutex);
     shard.use(std::vector<Chain>(kChainsMin));
@@ -166,9 +166,9 @@ Value MemoryTier::value_of(const ItemPointer& item) {
   return {item, item->value(), item->sequence, item->expires_at, item->flags, item->stale};
 }
 
-std::uint64_t MemoryTier::charge_of(std::size_t key_bytes, std::size_t value_bytes) {
-  return ItemMemory::charge_of(sizeof(Item) + Allocator<Item>::kControlBytes + key_bytes +
-                               value_bytes);
+std::uint64_t MemoryTier::charge_of(std::size_t key_bytes, std::size_t value_bytes) const {
+  return account_->memory().charge_of(sizeof(Item) + Allocator<Item>::kControlBytes + key_bytes +
+                                      value_bytes);
 }
 
 // --- Reading ---
@@ -437,10 +437,8 @@ void MemoryTier::prefetch_victims(const Queue& from) {
   Item* const second = next == nullptr ? nullptr : next->newer;
   Item* const third = second == nullptr ? nullptr : second->newer;
   if (third == nullptr) return;
-  ghost_.prefetch(next->key_hash);
+  if (&from == &small_) ghost_.prefetch(next->key_hash);
   prefetch_find(second->key_hash);
-  const auto* const end = second->memory() + second->key_bytes + second->value_bytes;
-  __builtin_prefetch(end);  // the allocator looks there
   const auto* const header = reinterpret_cast<const std::byte*>(third);
   __builtin_prefetch(header - kCacheLineBytes);  // the count of its owners
   __builtin_prefetch(header);

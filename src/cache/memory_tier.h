@@ -46,7 +46,8 @@ struct MemoryEntry {
 /// reader that fills too late fills something that nobody asks for.
 ///
 /// Memory: items, tables and ghost are bounded by the bytes given to `create`, and so is what has
-/// been evicted while callers hold values of it. Threads: any. A hit takes one lock of many.
+/// been evicted while callers hold values of it; what lies between items see ItemMemory. Threads:
+/// any. A hit takes one lock of many.
 class MemoryTier {
  public:
   /// Null if memory is short.
@@ -148,7 +149,7 @@ class MemoryTier {
   static ItemPointer* find_link(Shard& shard, std::uint64_t key_hash, std::string_view key)
       REQUIRES(shard.mutex);
   static Value value_of(const ItemPointer& item);
-  static std::uint64_t charge_of(std::size_t key_bytes, std::size_t value_bytes);
+  std::uint64_t charge_of(std::size_t key_bytes, std::size_t value_bytes) const;
   ItemPointer make_item(const MemoryEntry& entry, EntryPlace place, std::uint64_t charge);
   bool insert(const ItemPointer& item, QueueName name) REQUIRES(queue_mutex_);
   ItemPointer held(std::string_view key, std::uint64_t key_hash);

@@ -30,20 +30,26 @@ class Model {
   void give_back(const Run& run) {
     std::fill_n(taken_.begin() + static_cast<std::ptrdiff_t>(run.first), run.length, false);
   }
+  Run free_run(std::size_t begin, std::size_t end) const {
+    while (begin < end && taken_[begin]) ++begin;
+    std::size_t length = 0;
+    while (begin + length < end && !taken_[begin + length]) ++length;
+    return {begin, length};
+  }
 
  private:
   std::vector<bool> taken_;
 };
 
-void compare(std::size_t units, std::size_t length_max, unsigned seed) {
+void compare(std::size_t units, std::size_t length_max, unsigned seed, int steps = 4000) {
   RunMap map(units);
   Model model(units);
   std::vector<Run> runs;
   std::mt19937 random(seed);
   std::size_t refused = 0;
-  for (int step = 0; step < 4000; ++step) {
+  for (int step = 0; step < steps; ++step) {
     // Fuller and emptier in turn.
-    const bool take = runs.empty() || random() % 10 < (step / 500 % 2 == 0 ? 8 : 3);
+    const bool take = runs.empty() || random() % 10 < (step / (steps / 8) % 2 == 0 ? 8 : 3);
     if (take) {
       const std::size_t length = 1 + random() % (random() % 4 == 0 ? length_max : 8);
       const auto first = map.take(length);
@@ -55,10 +61,18 @@ void compare(std::size_t units, std::size_t length_max, unsigned seed) {
       }
     } else {
       std::swap(runs[random() % runs.size()], runs.back());
-      map.give_back(runs.back().first, runs.back().length);
-      model.give_back(runs.back());
-      runs.pop_back();
+      Run& run = runs.back();
+      const std::size_t part = random() % 2 == 0 ? run.length : 1 + random() % run.length;
+      map.give_back(run.first, part);
+      model.give_back({run.first, part});
+      run = {run.first + part, run.length - part};
+      if (run.length == 0) runs.pop_back();
     }
+    const std::size_t begin = random() % units, end = begin + random() % (units - begin + 1);
+    const RunMap::Run free = map.free_run(begin, end);
+    const Run expected = model.free_run(begin, end);
+    ASSERT_EQ(free.begin, expected.first) << "step " << step;
+    ASSERT_EQ(free.end, expected.first + expected.length) << "step " << step;
   }
   EXPECT_GT(refused, 0u) << "never full";
 }
@@ -69,6 +83,7 @@ TEST(RunMap, FindsWhatAPlainModelFinds) {
   compare(4 * kBlock, 3 * kBlock, 3);
   compare(kBlock - 1, 200, 4);
   compare(130, 100, 5);
+  compare(66 * kBlock + 77, 20 * kBlock, 6, 400);  // several groups of blocks
 }
 
 TEST(RunMap, ARunMayReachOverSeveralBlocks) {
@@ -88,6 +103,16 @@ TEST(RunMap, WhatIsGivenBackInPiecesIsOneRunAgain) {
     map.give_back(first, kBlock);
   }
   EXPECT_EQ(map.take(3 * kBlock), 0u) << "runs that began in earlier blocks have grown";
+}
+
+TEST(RunMap, GivingBackInOrderDoesNotLookAtAllThatIsFreeEachTime) {
+  constexpr std::size_t kLength = 34;
+  RunMap map(10'000 * kBlock);
+  std::size_t taken = 0;
+  while (map.take(kLength)) ++taken;
+  // A second or so; minutes if each looked back over what those before have left.
+  for (std::size_t i = 0; i < taken; ++i) map.give_back(i * kLength, kLength);
+  EXPECT_EQ(map.take(10'000 * kBlock), 0u);
 }
 
 TEST(RunMap, NoUnitsAreNone) {

@@ -43,6 +43,11 @@ std::uint64_t resident_bytes(const ItemMemory& memory) {
   return static_cast<std::uint64_t>(std::ranges::count_if(pages, is_resident)) * kPage;
 }
 
+bool lies_in_range(const ItemMemory& memory, const Held& held) {
+  const auto* const at = static_cast<const std::byte*>(held.memory);
+  return at >= memory.range().data() && at < memory.range().data() + memory.range().size();
+}
+
 bool is_untouched(const Held& held) {
   const auto* const bytes = static_cast<const unsigned char*>(held.memory);
   return std::all_of(bytes, bytes + held.bytes, [&](unsigned char b) { return b == held.mark; });
@@ -70,12 +75,13 @@ TEST(ItemMemory, ItemsOfAllSizesDoNotOverlap) {
   for (const Held& held : items) let_go(memory, held);
 }
 
-TEST(ItemMemory, SmallItemsAndLittleMemoryTakeNothingOfTheRange) {
+TEST(ItemMemory, SmallItemsTakeNothingOfTheRangeAndOfLittleMemoryThereIsNone) {
   ItemMemory memory(kBytes), little(kHuge);
   const Held small = hold(memory, kLarge - 1, 1);
   const Held large = hold(little, kLarge, 2);
   EXPECT_EQ(resident_bytes(memory), 0u);
-  EXPECT_EQ(resident_bytes(little), 0u);
+  EXPECT_TRUE(little.range().empty());
+  EXPECT_EQ(little.charge_of(200'000) % 4096, 0u) << "the heap takes whole pages";
   let_go(memory, small);
   let_go(little, large);
 }
@@ -85,23 +91,41 @@ TEST(ItemMemory, MemoryOfWhatHasLeftIsUsedAgain) {
   for (int round = 0; round < 1000; ++round) {
     let_go(memory, hold(memory, kLarge + 100, static_cast<unsigned char>(round)));
   }
-  EXPECT_EQ(resident_bytes(memory), kHuge);
+  EXPECT_LE(resident_bytes(memory), kHuge);
 }
 
-TEST(ItemMemory, WhatIsNotUsedGoesBackToTheSystem) {
+/// Fills the memory with items of `before` bytes, lets every second one go, and fills what they
+/// have left with items of `after` bytes. Returns the most that the system gave for all of them.
+std::uint64_t most_of_the_system(std::size_t before, std::size_t after) {
   ItemMemory memory(kBytes);
-  std::vector<Held> items;
-  constexpr std::size_t kItem = 8 * kLarge + 1;
-  while (items.size() * ItemMemory::charge_of(kItem) < kBytes / 2) {
-    items.push_back(hold(memory, kItem, 3));
+  std::vector<Held> items, others;
+  std::uint64_t charged = 0, of_heap = 0, most = 0;
+  while (charged + memory.charge_of(before) <= kBytes) {
+    items.push_back(hold(memory, before, 1));
+    charged += memory.charge_of(before);
   }
-  EXPECT_GE(resident_bytes(memory), kBytes / 2);
-  for (const Held& held : items) let_go(memory, held);
-  EXPECT_LE(resident_bytes(memory), 2 * kHuge);
-  // And again, now that some of it has been given back.
-  for (Held& held : items) held = hold(memory, kItem, 4);
-  for (const Held& held : items) let_go(memory, held);
-  EXPECT_LE(resident_bytes(memory), 2 * kHuge);
+  for (std::size_t i = 0; i < items.size(); i += 2) {
+    let_go(memory, items[i]);
+    charged -= memory.charge_of(before);
+  }
+  while (charged + memory.charge_of(after) <= kBytes) {
+    others.push_back(hold(memory, after, 2));
+    charged += memory.charge_of(after);
+    if (!lies_in_range(memory, others.back())) of_heap += heap_bytes(after);
+    if (others.size() % 64 == 0) most = std::max(most, resident_bytes(memory) + of_heap);
+  }
+  EXPECT_GT(of_heap, kBytes / 4);
+  for (std::size_t i = 1; i < items.size(); i += 2) let_go(memory, items[i]);
+  for (const Held& held : others) let_go(memory, held);
+  return most;
+}
+
+TEST(ItemMemory, WhatLargeItemsHaveLeftGoesBackWhenSmallOnesTakeTheirPlace) {
+  EXPECT_LE(most_of_the_system(8 * kLarge, kLarge / 2), kBytes / 8 * 9 + kHuge);
+}
+
+TEST(ItemMemory, WhatLargeItemsHaveLeftGoesBackWhenItIsTooShortForOthers) {
+  EXPECT_LE(most_of_the_system(8 * kLarge, 20 * kLarge), kBytes / 8 * 9 + kHuge);
 }
 
 TEST(ItemMemory, MoreThanTheRangeHoldsComesFromTheHeap) {
@@ -110,39 +134,36 @@ TEST(ItemMemory, MoreThanTheRangeHoldsComesFromTheHeap) {
   for (std::size_t i = 0; i < 2 * kBytes / kHuge; ++i) {
     items.push_back(hold(memory, kHuge, static_cast<unsigned char>(i)));
   }
-  EXPECT_EQ(resident_bytes(memory), kBytes);
+  EXPECT_LE(resident_bytes(memory), kBytes);
   for (const Held& held : items) let_go(memory, held);
-  EXPECT_LE(resident_bytes(memory), 2 * kHuge);
 }
 
-TEST(ItemMemory, ValuesOfManySizesTakeATenthMoreThanTheyChargeAtMost) {
+TEST(ItemMemory, ItemsOfManySizesTakeAnEighthMoreThanTheyChargeAtMost) {
   ItemMemory memory(kBytes);
   std::mt19937 random(3);
   std::vector<Held> items;
   std::uint64_t charged = 0, of_heap = 0, most_of_heap = 0, most = 0;
   const auto heap_part = [&](const Held& held) -> std::uint64_t {
-    const auto* const at = static_cast<const std::byte*>(held.memory);
-    const bool in_range = at >= memory.range().data() && at < &memory.range().back();
-    return in_range ? 0 : held.bytes;
+    return lies_in_range(memory, held) ? 0 : heap_bytes(held.bytes);
   };
   for (int step = 0; step < 8000; ++step) {
     // Small ones and large ones in turn.
     const std::size_t bytes = kLarge + random() % (step / 2000 % 2 == 0 ? 30 * kLarge : kHuge / 2);
-    while (charged + ItemMemory::charge_of(bytes) > kBytes) {
+    while (charged + memory.charge_of(bytes) > kBytes) {
       std::swap(items[random() % items.size()], items.back());
-      charged -= ItemMemory::charge_of(items.back().bytes);
+      charged -= memory.charge_of(items.back().bytes);
       of_heap -= heap_part(items.back());
       let_go(memory, items.back());
       items.pop_back();
     }
     items.push_back(hold(memory, bytes, static_cast<unsigned char>(step)));
-    charged += ItemMemory::charge_of(bytes);
+    charged += memory.charge_of(bytes);
     of_heap += heap_part(items.back());
     most_of_heap = std::max(most_of_heap, of_heap);
     if (step % 50 == 0) most = std::max(most, resident_bytes(memory) + of_heap);
   }
   EXPECT_GT(most_of_heap, kBytes / 4) << "hardly anything was short of a run";
-  EXPECT_LT(most, kBytes / 10 * 11);
+  EXPECT_LE(most, kBytes / 8 * 9 + kHuge);
   for (const Held& held : items) let_go(memory, held);
 }
 
@@ -155,8 +176,10 @@ TEST(ItemMemory, ManyThreadsMayUseIt) {
       std::mt19937 random(t);
       std::vector<Held> items;
       for (int step = 0; step < 500; ++step) {
-        if (items.size() < 20) {
-          items.push_back(hold(memory, kLarge + random() % kLarge, static_cast<unsigned char>(t)));
+        if (items.size() < 50) {
+          // More than the range has room for.
+          const std::size_t bytes = kLarge + random() % (kHuge / 2);
+          items.push_back(hold(memory, bytes, static_cast<unsigned char>(t)));
         } else {
           std::swap(items[random() % items.size()], items.back());
           if (!is_untouched(items.back())) ++wrong;

@@ -4,8 +4,10 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace rawcache {
@@ -46,6 +48,17 @@ class MemoryTierTest : public ::testing::Test {
             .flags = 9};
   }
   std::unique_ptr<MemoryTier> tier = MemoryTier::create(kBytes);
+};
+
+/// With so much memory that large items lie in huge pages.
+class LargeMemoryTierTest : public MemoryTierTest {
+ protected:
+  static constexpr std::uint64_t kLargeBytes = 32 * kBytes;
+  LargeMemoryTierTest() { tier = MemoryTier::create(kLargeBytes); }
+  static EntryPlace place(std::uint64_t i) { return {i * 4096, 1}; }
+  static std::string value(std::uint64_t i) {
+    return std::string(1 + i * 7919 % 60'000, static_cast<char>('a' + i % 26));
+  }
 };
 
 TEST_F(MemoryTierTest, AValueIsFoundAtItsPlaceOnly) {
@@ -130,6 +143,59 @@ TEST_F(MemoryTierTest, ValuesOutliveTheTier) {
   tier.reset();
   ASSERT_TRUE(value);
   EXPECT_EQ(value->str(), std::string(500, 'y'));
+}
+
+TEST_F(LargeMemoryTierTest, ValuesOutliveTheTier) {
+  std::vector<Value> values;
+  for (std::uint64_t i = 0; i < 500; ++i) values.push_back(*hold(i, value(i), place(i)));
+  tier.reset();
+  for (std::uint64_t i = 0; i < 500; ++i) ASSERT_EQ(values[i].str(), value(i)) << i;
+}
+
+TEST_F(LargeMemoryTierTest, HoldsWhatItSaysAndNeverMoreThanItMay) {
+  std::vector<Value> leases;
+  for (std::uint64_t i = 0; i < 5000; ++i) {
+    auto held = hold(i, value(i), place(i));
+    if (held && i % 3 == 0) leases.push_back(std::move(*held));
+    ASSERT_LE(tier->counts().bytes, kLargeBytes) << i;
+    const std::string found = find(i / 2, place(i / 2));
+    ASSERT_TRUE(found == value(i / 2) || found == "none") << i;
+    if (leases.size() > 200) leases.erase(leases.begin(), leases.begin() + 100);
+  }
+  EXPECT_GT(tier->counts().bytes, kLargeBytes * 9 / 10);
+  EXPECT_GT(tier->counts().evicted, 1000u);
+}
+
+TEST_F(LargeMemoryTierTest, AfterAClearItFillsAgain) {
+  for (int round = 0; round < 3; ++round) {
+    for (std::uint64_t i = 0; i < 500; ++i) ASSERT_TRUE(hold(i, value(i), place(i)));
+    for (std::uint64_t i = 0; i < 500; ++i) ASSERT_EQ(find(i, place(i)), value(i));
+    tier->clear();
+    EXPECT_EQ(tier->counts().entries, 0u);
+  }
+}
+
+TEST_F(LargeMemoryTierTest, ManyThreadsFindWhatWasPutThere) {
+  std::atomic<int> wrong = 0, found = 0;
+  std::vector<std::thread> threads;
+  for (std::uint64_t t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      for (std::uint64_t step = 0; step < 3000; ++step) {
+        const std::uint64_t i = (step * 31 + t * 17) % 2000;
+        tier->prefetch_find(hash_of(i));
+        const std::string there = find(i, place(i));
+        if (there == "none") {
+          hold(i, value(i), place(i));
+        } else {
+          ++(there == value(i) ? found : wrong);
+        }
+        if (step % 97 == 0) tier->removed(key_of(i), hash_of(i));
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0);
+  EXPECT_GT(found, 1000);
 }
 
 TEST_F(MemoryTierTest, AScanDoesNotDisplaceWhatIsAskedForAgain) {
