@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <new>
+#include <utility>
 
 #include "base/math.h"
 
@@ -37,7 +38,8 @@ constexpr std::size_t kHugePageUnits = kHugePageBytes / kUnitBytes;
 /// Of less memory huge pages would be too coarse.
 constexpr std::uint64_t kRangeBytesMin = 8 * kHugePageBytes;
 constexpr std::uint64_t kRangeBytesMax = std::uint64_t{1} << 41;
-constexpr std::uint64_t kSlackShare = 8;  ///< of the memory, beside it
+constexpr std::uint64_t kSlackShare = 8;     ///< of the memory, beside it
+constexpr std::size_t kGivenBackAtOnce = 4;  ///< huge pages
 constexpr std::size_t kWordBits = 64;
 
 // The address sanitizer is told what nobody may look at, as the heap tells it.
@@ -73,8 +75,12 @@ ItemMemory::Range::Range(std::uint64_t bytes) {
   bytes_ = rounded;
   data_ = static_cast<std::byte*>(mapped) +
           (-reinterpret_cast<std::uintptr_t>(mapped) & (kHugePageBytes - 1));
-  static_cast<void>(madvise(data_, bytes_, MADV_HUGEPAGE));  // only advice
+  advise_huge(true);
   forbid(data_, bytes_);
+}
+
+void ItemMemory::Range::advise_huge(bool huge) const {
+  static_cast<void>(madvise(data_, bytes_, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE));
 }
 
 ItemMemory::Range::~Range() {
@@ -123,10 +129,13 @@ void* ItemMemory::allocate(std::size_t bytes) {
   return memory;
 }
 
+std::uint64_t ItemMemory::bytes_in_use() const {
+  return resident_bytes_.load(std::memory_order_relaxed) +
+         heap_bytes_.load(std::memory_order_relaxed);
+}
+
 bool ItemMemory::is_too_much() const {
-  const std::uint64_t resident = resident_bytes_.load(std::memory_order_relaxed);
-  const std::uint64_t heap = heap_bytes_.load(std::memory_order_relaxed);
-  return resident > 0 && resident + heap > bytes_max_ + bytes_max_ / kSlackShare;
+  return bytes_in_use() > bytes_max_ + bytes_max_ / kSlackShare;
 }
 
 void* ItemMemory::take_of_range(std::size_t bytes) {
@@ -162,7 +171,8 @@ bool ItemMemory::note_resident(std::size_t first, std::size_t units) {
   for (std::size_t small = first / kPageUnits; small < end; ++small) {
     HugePage& page = pages_[small / kSmallPages];
     if (page.residents == kSmallPages) continue;
-    if (page.residents == 0) {
+    if (page.residents == 0 && !huge_ && bytes_in_use() <= bytes_max_) use_huge(true);
+    if (page.residents == 0 && huge_) {
       page.resident.fill(~std::uint64_t{0});
       page.residents = kSmallPages;
       brought += kSmallPages;
@@ -180,13 +190,21 @@ bool ItemMemory::note_resident(std::size_t first, std::size_t units) {
   return true;
 }
 
-// One huge page that may have something, the one after the last one's turn.
+// While it is too much the system must not join pages of which some have been given back.
+void ItemMemory::use_huge(bool huge) {
+  if (std::exchange(huge_, huge) != huge) range_.advise_huge(huge);
+}
+
+// Of so many huge pages at most, those after the last one's turn: bounds the time under the lock.
 void ItemMemory::give_back_some() {
-  for (std::size_t looks = 0; looks < pages_.size(); ++looks) {
+  use_huge(false);
+  std::size_t given_back = 0;
+  for (std::size_t looks = 0; looks < pages_.size() && given_back < kGivenBackAtOnce; ++looks) {
+    if (!is_too_much()) return;
     looked_at_ = looked_at_ + 1 < pages_.size() ? looked_at_ + 1 : 0;
     if (pages_[looked_at_].residents == 0) continue;
     give_back(looked_at_);
-    return;
+    ++given_back;
   }
 }
 

@@ -60,6 +60,7 @@ class ItemMemory {
     ~Range();
     std::size_t bytes() const { return bytes_; }  ///< 0: there is none
     std::byte* data() const { return data_; }
+    void advise_huge(bool huge) const;  ///< only advice
 
    private:
     void* mapped_ = nullptr;
@@ -77,8 +78,10 @@ class ItemMemory {
   bool is_large(std::size_t bytes) const { return bytes >= kLargeBytes && range_.bytes() > 0; }
   bool in_range(const void* memory) const;
   void* take_of_range(std::size_t bytes);
+  std::uint64_t bytes_in_use() const;
   bool is_too_much() const;
   bool note_resident(std::size_t first, std::size_t units) REQUIRES(mutex_);
+  void use_huge(bool huge) REQUIRES(mutex_);
   void give_back_some() REQUIRES(mutex_);
   void give_back(std::size_t huge_page) REQUIRES(mutex_);
 
@@ -89,6 +92,7 @@ class ItemMemory {
   Mutex mutex_;
   RunMap taken_ GUARDED_BY(mutex_);
   std::vector<HugePage> pages_ GUARDED_BY(mutex_);
+  bool huge_ GUARDED_BY(mutex_) = true;           ///< what the system has been advised
   std::size_t looked_at_ GUARDED_BY(mutex_) = 0;  ///< the huge page that has been given back last
 };
 

@@ -62,7 +62,7 @@ TEST(ItemMemory, ItemsOfAllSizesDoNotOverlap) {
   ItemMemory memory(kBytes);
   std::vector<Held> items;
   std::mt19937 random(7);
-  for (int step = 0; step < 3000; ++step) {
+  for (int step = 0; step < 1500; ++step) {
     if (items.size() < 200 && (items.empty() || random() % 2 == 0)) {
       const std::size_t bytes = 1 + random() % (random() % 8 == 0 ? 2 * kHuge : 2 * kLarge);
       items.push_back(hold(memory, bytes, static_cast<unsigned char>(step)));
@@ -146,9 +146,9 @@ TEST(ItemMemory, ItemsOfManySizesTakeAnEighthMoreThanTheyChargeAtMost) {
   const auto heap_part = [&](const Held& held) -> std::uint64_t {
     return lies_in_range(memory, held) ? 0 : heap_bytes(held.bytes);
   };
-  for (int step = 0; step < 8000; ++step) {
+  for (int step = 0; step < 2400; ++step) {
     // Small ones and large ones in turn.
-    const std::size_t bytes = kLarge + random() % (step / 2000 % 2 == 0 ? 30 * kLarge : kHuge / 2);
+    const std::size_t bytes = kLarge + random() % (step / 600 % 2 == 0 ? 30 * kLarge : kHuge / 2);
     while (charged + memory.charge_of(bytes) > kBytes) {
       std::swap(items[random() % items.size()], items.back());
       charged -= memory.charge_of(items.back().bytes);
@@ -160,7 +160,7 @@ TEST(ItemMemory, ItemsOfManySizesTakeAnEighthMoreThanTheyChargeAtMost) {
     charged += memory.charge_of(bytes);
     of_heap += heap_part(items.back());
     most_of_heap = std::max(most_of_heap, of_heap);
-    if (step % 50 == 0) most = std::max(most, resident_bytes(memory) + of_heap);
+    if (step % 20 == 0) most = std::max(most, resident_bytes(memory) + of_heap);
   }
   EXPECT_GT(most_of_heap, kBytes / 4) << "hardly anything was short of a run";
   EXPECT_LE(most, kBytes / 8 * 9 + kHuge);
