@@ -89,7 +89,9 @@ TEST(ItemMemory, SmallItemsTakeNothingOfTheRangeAndOfLittleMemoryThereIsNone) {
 TEST(ItemMemory, MemoryOfWhatHasLeftIsUsedAgain) {
   ItemMemory memory(kBytes);
   for (int round = 0; round < 1000; ++round) {
-    let_go(memory, hold(memory, kLarge + 100, static_cast<unsigned char>(round)));
+    const Held held = hold(memory, kLarge + 100, static_cast<unsigned char>(round));
+    ASSERT_EQ(held.memory, memory.range().data()) << "the lowest, in the range";
+    let_go(memory, held);
   }
   EXPECT_LE(resident_bytes(memory), kHuge);
 }
